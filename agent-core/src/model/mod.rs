@@ -1,0 +1,1 @@
+//! Rows, commands and queries.

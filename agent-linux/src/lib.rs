@@ -1,0 +1,2 @@
+//! Reeve's agent for Linux.
+pub mod version;
