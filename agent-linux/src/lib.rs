@@ -1,2 +1,3 @@
 //! Reeve's agent for Linux.
+pub mod config;
 pub mod version;
