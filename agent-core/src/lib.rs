@@ -1,4 +1,4 @@
-//! Reeve's protocols as values: no I/O, no clock, no log, and without the feature `alloc` no allocator.
+//! Reeve's protocols as values: no I/O, no clock, no log, and without `alloc` no allocator.
 //!
 //! ```text
 //! client                     a device's way to a server: find, register, keep registered, look up
@@ -19,12 +19,13 @@
 //! - `poll_timeout() -> Option<(Instant, Reason)>`: when to call again, and why;
 //! - `poll_event() -> Option<Event>`: what the application should know, until it answers `None`.
 //!
-//! After any `handle_*` call, poll transmits and events until both are empty, then ask for the timeout.
+//! After any `handle_*` call, poll transmits and events until both are empty, then ask for the
+//! timeout.
 //!
 //! # The panic contract
 //!
-//! No byte from outside can make this crate panic: parsers return errors, and a value that parsed can
-//! be emitted again. Misuse by the driver (time running backwards) is tolerated, never trusted.
+//! No byte from outside can make this crate panic: parsers return errors, and a value that parsed
+//! can be emitted again. Misuse by the driver (time running backwards) is tolerated, never trusted.
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

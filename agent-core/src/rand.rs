@@ -21,7 +21,8 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// Rolls a number below `bound`, or 0 if `bound` is 0 (multiply-shift: bias under 2^-32 for small bounds).
+    /// Rolls a number below `bound`, or 0 if `bound` is 0
+    /// (multiply-shift: bias under 2^-32 for small bounds).
     pub const fn below(&mut self, bound: u64) -> u64 {
         ((self.next_u64() as u128 * bound as u128) >> 64) as u64
     }

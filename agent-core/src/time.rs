@@ -1,7 +1,7 @@
 //! Instants and durations in microseconds, and Go's text form of a duration.
 //!
-//! There is no clock here: drivers pass `now`. Microseconds in a `u64` last 584,000 years and keep the
-//! sub-millisecond round trips that network coordinates need.
+//! There is no clock here: drivers pass `now`. Microseconds in a `u64` last 584,000 years and keep
+//! the sub-millisecond round trips that network coordinates need.
 
 use core::fmt;
 use core::ops::{Add, Sub};

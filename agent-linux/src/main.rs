@@ -1,1 +1,3 @@
+//! The `reeve` command.
+
 fn main() {}

@@ -1,1 +1,3 @@
+//! Reeve's footprint, scale and speed, beside its peers.
+
 fn main() {}

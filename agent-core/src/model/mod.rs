@@ -1,14 +1,15 @@
 //! Rows that servers store, commands that change them, queries that ask for them.
 //!
 //! ```text
-//! request    Request { options, Body } -> Answer { meta, Reply } | Error     one path for HTTP, DNS, RPC
+//! request    Request { options, Body } -> Answer { meta, Reply } | Error   one path for all edges
 //! command    everything that enters the raft log, nested per subject, append-only
 //! node service check kv session       rows, and per subject: Op (write) · Query (read) · Reply
 //! catalog health status operator      subjects that read or write rows of others
 //! ```
 //!
-//! All of these travel in postcard, which is positional: fields and variants are only ever appended
-//! under a new version byte, and `skip_serializing_if`, `flatten` and `untagged` are forbidden here.
+//! All of these travel in postcard, which is positional: fields and variants are only ever
+//! appended under a new version byte, and `skip_serializing_if`, `flatten` and `untagged` are
+//! forbidden here.
 //! Consul's JSON forms live at the edge, in `agent-linux/src/http`.
 
 pub mod catalog;

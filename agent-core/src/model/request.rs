@@ -66,7 +66,8 @@ pub struct Options {
     pub filter: String,
 }
 
-/// How fresh a read must be. Source: <https://developer.hashicorp.com/consul/api-docs/features/consistency>.
+/// How fresh a read must be.
+/// Source: <https://developer.hashicorp.com/consul/api-docs/features/consistency>.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum Consistency {
     /// From the leader, by its lease.

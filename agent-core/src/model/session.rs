@@ -19,7 +19,8 @@ pub struct Session {
     pub lock_delay_ns: u64,
     /// What becomes of its keys.
     pub behavior: Behavior,
-    /// Nanoseconds without renewal after which it ends (at the latest after twice that), 0 for never.
+    /// Nanoseconds without renewal after which it ends (at the latest after twice that);
+    /// 0 for never.
     pub ttl_ns: u64,
     /// The text that gave the TTL, shown again as it was.
     pub ttl: String,

@@ -500,11 +500,13 @@ mod tests {
     #[test]
     fn any_spelling_of_a_field_is_read() {
         let a = service(
-            r#"{"Name":"web","EnableTagOverride":true,"TaggedAddresses":{"lan":{"Address":"1.2.3.4"}},
+            r#"{"Name":"web","EnableTagOverride":true,
+                "TaggedAddresses":{"lan":{"Address":"1.2.3.4"}},
                "Check":{"ScriptArgs":["true"],"Interval":"10s"}}"#,
         );
         let b = service(
-            r#"{"name":"web","enable_tag_override":true,"tagged_addresses":{"lan":{"address":"1.2.3.4"}},
+            r#"{"name":"web","enable_tag_override":true,
+                "tagged_addresses":{"lan":{"address":"1.2.3.4"}},
                "check":{"args":["true"],"interval":10000000000}}"#,
         );
         assert_eq!(a, b);
