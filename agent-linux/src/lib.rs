@@ -1,3 +1,5 @@
 //! Reeve's agent for Linux.
 pub mod config;
+pub mod raft;
+pub mod rpc;
 pub mod version;

@@ -1,1 +1,7 @@
-//! wire
+//! What travels between agents: bytes are checked, parsed and emitted here and nowhere else.
+//!
+//! ```text
+//! frame      stream: length, request id, kind; read and written over embedded-io-async
+//! ```
+
+pub mod frame;
