@@ -6,6 +6,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
+pub use crate::health::Status;
+
 /// The check that the leader keeps for every member of the LAN pool.
 pub const SERF_HEALTH: &str = "serfHealth";
 
@@ -36,36 +38,6 @@ pub struct Check {
     pub definition: Definition,
     /// When the row was made and changed.
     pub stamp: Stamp,
-}
-
-/// How a check stands, best first.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize, Hash,
-)]
-pub enum Status {
-    /// Fit for use.
-    Passing,
-    /// Fit for use, with a complaint.
-    Warning,
-    /// Not fit for use; where every check starts unless told otherwise.
-    #[default]
-    Critical,
-}
-
-impl Status {
-    /// Tells Consul's text for the status.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Passing => "passing",
-            Self::Warning => "warning",
-            Self::Critical => "critical",
-        }
-    }
-
-    /// Finds the status that Consul's text names.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Passing, Self::Warning, Self::Critical].into_iter().find(|s| s.as_str() == text)
-    }
 }
 
 /// How to run a check, for monitors of external nodes. Durations in nanoseconds, 0 for none.
