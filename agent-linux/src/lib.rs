@@ -2,4 +2,5 @@
 pub mod config;
 pub mod raft;
 pub mod rpc;
+pub mod store;
 pub mod version;

@@ -1,0 +1,92 @@
+//! Reads of checks, and of instances with the checks that count for them.
+
+use super::catalog::has_tags;
+use super::{Name, Scope, Seen, Tables, fold, has_meta};
+use agent_core::model::Map;
+use agent_core::model::check::{Check, Status};
+use agent_core::model::health::{Instance, Query, Reply, ServiceQuery};
+use std::sync::Arc;
+
+impl Tables {
+    /// Reads health.
+    pub fn health(&self, query: &Query) -> Seen<Reply> {
+        match query {
+            Query::Node(name) => {
+                let node = fold(name);
+                let scope = Scope::Node(node.clone());
+                let index = self.changed.get(&scope).copied().unwrap_or(self.gone.node);
+                Seen::new(Reply::Checks(self.checks_on(&node)), index, vec![scope])
+            }
+            Query::Checks { service, node_meta } => self.checks_of_service(service, node_meta),
+            Query::State { status, node_meta } => self.checks_in_state(*status, node_meta),
+            Query::Service(query) => self.healthy_instances(query),
+        }
+    }
+
+    /// All checks on a node, in id order.
+    fn checks_on(&self, node: &Name) -> Vec<Arc<Check>> {
+        self.checks
+            .range((node.clone(), fold(""))..)
+            .take_while(|((on, _), _)| on == node)
+            .map(|(_, check)| check.clone())
+            .collect()
+    }
+
+    fn checks_of(&self, node: &Name, service: &Name) -> Vec<Arc<Check>> {
+        let ids = self.check_ids(node, service);
+        ids.into_iter().filter_map(|id| self.checks.get(&(node.clone(), id)).cloned()).collect()
+    }
+
+    fn checks_of_service(&self, service: &str, meta: &Map) -> Seen<Reply> {
+        let name = fold(service);
+        let checks = self
+            .instances_of(&name)
+            .filter(|(node, _)| self.node_has(node, meta))
+            .flat_map(|(node, id)| self.checks_of(&node, &id))
+            .collect();
+        let scope = Scope::Service(name);
+        Seen::new(Reply::Checks(checks), self.service_index(&scope), vec![scope])
+    }
+
+    fn checks_in_state(&self, status: Option<Status>, meta: &Map) -> Seen<Reply> {
+        let checks = self
+            .checks
+            .iter()
+            .filter(|((node, _), check)| {
+                status.is_none_or(|status| check.status == status) && self.node_has(node, meta)
+            })
+            .map(|(_, check)| check.clone())
+            .collect();
+        let mut scopes = vec![Scope::Checks];
+        if !meta.is_empty() {
+            scopes.push(Scope::Nodes);
+        }
+        self.seen(Reply::Checks(checks), scopes)
+    }
+
+    fn node_has(&self, node: &Name, meta: &Map) -> bool {
+        meta.is_empty() || self.nodes.get(node).is_some_and(|node| has_meta(&node.meta, meta))
+    }
+
+    fn healthy_instances(&self, query: &ServiceQuery) -> Seen<Reply> {
+        let seen = self.instances(&query.name, query.connect);
+        seen.map(|instances| {
+            let fits = instances.into_iter().filter(|instance| {
+                has_meta(&instance.node.meta, &query.node_meta)
+                    && has_tags(&instance.service, &query.tags)
+            });
+            let with_checks = fits.map(|instance| {
+                let node = fold(&instance.node.name);
+                let id = fold(&instance.service.id);
+                let own = self.checks_of(&node, &id);
+                let mut checks = self.checks_of(&node, &fold(""));
+                checks.extend(own);
+                Instance { node: instance.node, service: instance.service, checks }
+            });
+            let healthy = with_checks.filter(|instance: &Instance| {
+                query.worst.is_none_or(|worst| instance.checks.iter().all(|c| c.status <= worst))
+            });
+            Reply::Instances(healthy.collect())
+        })
+    }
+}
