@@ -1,0 +1,608 @@
+//! Full member: foca behind the five calls, with what foca lacks around it.
+//!
+//! ```text
+//! handle_datagram   check -> admit (our table drops what is known) -> foca -> news
+//! handle_timeout    probes and suspicions, rounds of gossip, exchanges, reaping, leaving
+//! sync_*            push/pull over the driver's streams (pool/exchange.rs)
+//! effects           foca's runtime: datagrams with news behind them, timers, notes
+//! ```
+//!
+//! Round foca 2.0.0, pinned, these are ours:
+//!
+//! - a refuted suspicion must not end in `TurnUndead` (foca's own timer does that): suspicions end on
+//!   our timers, and only if the member is still suspect at that incarnation;
+//! - foca scans its members for every update: what the table knows already is dropped before;
+//! - foca keeps whatever it hears of: members are bounded, an unknown `Down` is not stored;
+//! - its backlog has no bound: bulk state is applied without being broadcast again;
+//! - Lifeguard's local health stretches the probe timers, and timers that fire late (a stalled or
+//!   suspended process) are put off until the sockets have been read.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::SocketAddr;
+use core::num::{NonZeroU8, NonZeroUsize};
+
+use foca::{Foca, NoCustomBroadcast};
+
+use super::awareness::Awareness;
+use super::codec::{self, Codec};
+use super::config::Config;
+use super::identity::Identity;
+use super::meta::{self, Meta};
+use super::news::{Departure, News, Stamp};
+use super::roster::{Record, Roster, Verdict};
+use super::{Event, Reason, Refusal, Status, Transmit};
+use crate::rand::Rng;
+use crate::time::{Duration, Instant};
+use crate::wire::packet::{Message, PACKET_BYTES_MAX, Packet, State, Update};
+use effects::{Dice, Due, Effects};
+
+mod effects;
+mod exchange;
+mod routine;
+
+/// Most bytes of a datagram that foca may fill; the rest is for news, one piece of any size at least.
+const FOCA_BYTES_MAX: usize = 800;
+
+const _: () = assert!(FOCA_BYTES_MAX + 2 + super::outbox::NEWS_BYTES_MAX <= PACKET_BYTES_MAX);
+
+/// Time between two reports of somebody who was not let in.
+const REFUSAL_PERIOD: Duration = Duration::from_secs(10);
+
+/// How far we are on the way out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// A member.
+    Active,
+    /// Tells that it leaves.
+    Leaving { until: Instant },
+    /// Tells that it is down; hears nothing any more.
+    Parting { until: Instant },
+    /// Silent.
+    Gone,
+}
+
+/// Ourselves.
+struct Local {
+    meta: Meta,
+    encoded: Vec<u8>,
+    stamp: Stamp,
+    departure: Option<Departure>,
+    phase: Phase,
+}
+
+/// Counters since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stats {
+    /// Datagrams that parsed and were for us.
+    pub received: u64,
+    /// Datagrams handed to the driver.
+    pub sent: u64,
+    /// Datagrams that did not parse.
+    pub malformed: u64,
+    /// Datagrams and members that were not let in.
+    pub refused: u64,
+    /// Probes that nobody answered.
+    pub probes_failed: u64,
+    /// Generations taken because the others had given us up.
+    pub renewals: u64,
+    /// Calls that foca refused; 0 unless there is a bug.
+    pub faults: u64,
+}
+
+/// A member as it is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct MemberView<'a> {
+    /// Address, generation, node key.
+    pub identity: &'a Identity,
+    /// How it does.
+    pub status: Status,
+    /// What it tells about itself.
+    pub meta: &'a Meta,
+}
+
+/// No member is shown under the name given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UnknownMember;
+
+impl fmt::Display for UnknownMember {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no such member")
+    }
+}
+
+impl core::error::Error for UnknownMember {}
+
+/// A full member of one pool.
+pub struct Pool {
+    config: Config,
+    label: u32,
+    foca: Foca<Identity, Codec, Dice, NoCustomBroadcast>,
+    effects: Effects,
+    roster: Roster,
+    local: Local,
+    awareness: Awareness,
+    dice: Rng,
+    stats: Stats,
+    /// The pool's size for which foca is set up.
+    tuned: usize,
+    gossip_armed: bool,
+    ask_armed: bool,
+    /// Whether somebody was heard since the last probe started.
+    heard: bool,
+    probe_failed: bool,
+    refusal_told: Option<Instant>,
+    scratch: Vec<u8>,
+}
+
+impl Pool {
+    /// Starts alone. `address` is the one that others reach, `generation` higher than at any start
+    /// before, `seed` any number.
+    ///
+    /// # Errors
+    ///
+    /// [`meta::Error`] if the metadata is not fit to be sent.
+    pub fn new(
+        config: Config,
+        meta: Meta,
+        address: SocketAddr,
+        generation: u32,
+        seed: u64,
+        now: Instant,
+    ) -> Result<Self, meta::Error> {
+        let encoded = meta.emit()?;
+        let label = config.label(&meta.dc);
+        let mut dice = Rng::new(seed);
+        let identity = Identity::new(address, generation, meta.node());
+        let foca = Foca::new(
+            identity,
+            foca_config(&config, 1),
+            Dice(Rng::new(dice.next_u64())),
+            Codec { pool: label },
+        );
+        let roster = Roster::new(identity.node, meta.name.clone());
+        let effects = Effects {
+            now,
+            stretch: 1,
+            suspicion: config.suspicion(1),
+            transmits: Default::default(),
+            timers: super::timer::Timers::new(),
+            suspicions: 0,
+            notes: Vec::new(),
+            outbox: Default::default(),
+            incarnation: 0,
+        };
+        let stamp = Stamp { generation, version: 1 };
+        let local = Local { meta, encoded, stamp, departure: None, phase: Phase::Active };
+        let mut pool = Self {
+            awareness: Awareness::new(config.awareness_max),
+            config,
+            label,
+            foca,
+            effects,
+            roster,
+            local,
+            dice,
+            stats: Stats::default(),
+            tuned: 1,
+            gossip_armed: false,
+            ask_armed: false,
+            heard: false,
+            probe_failed: false,
+            refusal_told: None,
+            scratch: Vec::new(),
+        };
+        pool.tell_local();
+        pool.arm_routine();
+        Ok(pool)
+    }
+
+    /// Takes a datagram.
+    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
+        self.effects.now = now;
+        if matches!(self.local.phase, Phase::Parting { .. } | Phase::Gone) {
+            return;
+        }
+        let Ok(packet) = Packet::parse(bytes) else {
+            self.stats.malformed += 1;
+            return;
+        };
+        if packet.header.pool != self.label {
+            self.refuse(from, Refusal::Pool);
+            return;
+        }
+        let own = *self.foca.identity();
+        let (source, target) = (packet.header.source, packet.header.target);
+        let announced = packet.header.message == Message::Announce && target.address == own.address;
+        let ours = source.address == own.address || source.node == own.node;
+        if ours || (target != own && !announced) {
+            return;
+        }
+        self.stats.received += 1;
+        self.heard = true;
+        let sender = Update {
+            identity: source,
+            incarnation: packet.header.incarnation,
+            state: State::Alive,
+        };
+        match self.roster.admit(now, &sender) {
+            Verdict::Known | Verdict::News => {}
+            Verdict::Moved(old) => self.drop_identity(old),
+            Verdict::Full => {
+                self.refuse(from, Refusal::Full);
+                return;
+            }
+        }
+        let trusted = self
+            .roster
+            .records
+            .get(&source.node)
+            .is_some_and(|record| record.identity == source && record.live());
+        self.feed_foca(now, &packet, trusted);
+        if trusted {
+            for news in packet.broadcasts() {
+                self.handle_news(now, source, news);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Hands foca the header and what is new among the updates.
+    fn feed_foca(&mut self, now: Instant, packet: &Packet<'_>, trusted: bool) {
+        let mut stripped = core::mem::take(&mut self.scratch);
+        stripped.clear();
+        stripped.resize(PACKET_BYTES_MAX, 0);
+        let mut moved = Vec::new();
+        let emitted = crate::wire::packet::Emitter::new(&mut stripped, &packet.header);
+        if let Ok(mut emitter) = emitted {
+            for update in packet.updates().filter(|_| trusted) {
+                let fresh = if self.concerns_us(&update.identity) {
+                    self.hear_of_ourselves(&update)
+                } else {
+                    match self.roster.admit(now, &update) {
+                        Verdict::Known => false,
+                        Verdict::News => true,
+                        Verdict::Moved(old) => {
+                            moved.push(old);
+                            true
+                        }
+                        Verdict::Full => {
+                            self.stats.refused += 1;
+                            false
+                        }
+                    }
+                };
+                if fresh && emitter.push_update(&update).is_ok() && update.state == State::Suspect {
+                    self.effects.suspect(update.identity, update.incarnation);
+                }
+            }
+            let len = emitter.finish();
+            let fed = self.foca.handle_data(&stripped[..len], &mut self.effects);
+            self.count(fed);
+        }
+        for old in moved {
+            self.drop_identity(old);
+        }
+        self.scratch = stripped;
+    }
+
+    /// Takes the time: does whatever is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.effects.now = now;
+        self.put_off_late(now);
+        while let Some(due) = self.effects.timers.take_due(now) {
+            self.handle_due(now, due);
+            self.settle(now);
+        }
+    }
+
+    /// Writes the next datagram to send into `out`, which should hold [`PACKET_BYTES_MAX`] bytes.
+    pub fn poll_transmit(&mut self, _now: Instant, out: &mut [u8]) -> Option<Transmit> {
+        loop {
+            let (to, packet) = self.effects.transmits.pop_front()?;
+            if let Some(space) = out.get_mut(..packet.len()) {
+                space.copy_from_slice(&packet);
+                self.stats.sent += 1;
+                return Some(Transmit { to: to.socket(), len: packet.len() });
+            }
+        }
+    }
+
+    /// Tells when to call [`Pool::handle_timeout`], and why.
+    pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
+        self.effects.timers.next().map(|(at, due)| (at, due.reason()))
+    }
+
+    /// Tells what happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.roster.events.pop_front()
+    }
+
+    /// Walks the members that are shown, ourselves first.
+    pub fn members(&self) -> impl Iterator<Item = MemberView<'_>> {
+        let status = match self.local.phase {
+            Phase::Active => Status::Alive,
+            Phase::Leaving { .. } | Phase::Parting { .. } => Status::Leaving,
+            Phase::Gone => Status::Left,
+        };
+        let local = MemberView { identity: self.foca.identity(), status, meta: &self.local.meta };
+        let others = self.roster.shown().map(|(record, status, meta)| MemberView {
+            identity: &record.identity,
+            status,
+            meta,
+        });
+        core::iter::once(local).chain(others)
+    }
+
+    /// Tells our identity of now.
+    pub const fn identity(&self) -> &Identity {
+        self.foca.identity()
+    }
+
+    /// Tells the settings.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Tells what we publish about ourselves.
+    pub const fn meta(&self) -> &Meta {
+        &self.local.meta
+    }
+
+    /// Tells the counters.
+    pub const fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Tells Lifeguard's score, 0 when healthy.
+    pub const fn health_score(&self) -> u8 {
+        self.awareness.score()
+    }
+
+    /// Tells how many updates and pieces of news still spread from here.
+    pub fn backlog(&self) -> (usize, usize) {
+        (self.foca.updates_backlog(), self.effects.outbox.len())
+    }
+
+    /// Publishes new metadata.
+    ///
+    /// # Errors
+    ///
+    /// [`meta::Error`]; then nothing has changed.
+    pub fn update_meta(
+        &mut self,
+        now: Instant,
+        change: impl FnOnce(&mut Meta),
+    ) -> Result<(), meta::Error> {
+        self.effects.now = now;
+        let mut meta = self.local.meta.clone();
+        change(&mut meta);
+        meta.node_id = self.local.meta.node_id;
+        if meta == self.local.meta {
+            return Ok(());
+        }
+        self.local.encoded = meta.emit()?;
+        self.local.stamp.version = self.local.stamp.version.saturating_add(1);
+        self.roster.rename_local(meta.name.clone());
+        self.local.meta = meta;
+        self.tell_local();
+        self.settle(now);
+        Ok(())
+    }
+
+    /// Starts a graceful leave; [`Event::LeaveDone`] ends it.
+    pub fn leave(&mut self, now: Instant) {
+        self.effects.now = now;
+        if self.local.phase != Phase::Active {
+            return;
+        }
+        self.local.phase = Phase::Leaving { until: now + self.config.leave_timeout };
+        let generation = self.foca.identity().generation;
+        let departure = Departure { generation, pruned: false };
+        self.local.departure = Some(departure);
+        self.spread(&News::Departure { node: self.foca.identity().node, departure });
+        self.effects.arm(Duration::ZERO, Due::Leave);
+        self.settle(now);
+    }
+
+    /// Makes a failed member a left one, everywhere; `prune` erases it from the lists too.
+    ///
+    /// A member that is alive hears of it and comes back as a new generation.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownMember`].
+    pub fn force_leave(
+        &mut self,
+        now: Instant,
+        name: &str,
+        prune: bool,
+    ) -> Result<(), UnknownMember> {
+        self.effects.now = now;
+        let identity = self.roster.named(name).ok_or(UnknownMember)?.identity;
+        let departure = Departure { generation: identity.generation, pruned: prune };
+        if self.roster.depart(now, identity.node, departure) {
+            self.spread(&News::Departure { node: identity.node, departure });
+        }
+        self.settle(now);
+        Ok(())
+    }
+
+    /// Tells whether an update is about us or an address of ours.
+    fn concerns_us(&self, identity: &Identity) -> bool {
+        let own = self.foca.identity();
+        identity.node == own.node || identity.address == own.address
+    }
+
+    /// Hears a claim about ourselves; true if foca is to hear it too.
+    fn hear_of_ourselves(&mut self, update: &Update) -> bool {
+        let own = *self.foca.identity();
+        if update.identity == own {
+            if update.state == State::Suspect && update.incarnation >= self.effects.incarnation {
+                self.awareness.worsen();
+            }
+            return update.state != State::Alive && self.local.phase == Phase::Active;
+        }
+        if update.identity.generation < own.generation {
+            return false;
+        }
+        if update.identity.address == own.address || update.state == State::Down {
+            // Our clock went back, or we moved: the pool remembers a later life of ours.
+            self.renew_past(update.identity.generation);
+        } else {
+            let claimant = update.identity.address.socket();
+            let name = self.local.meta.name.clone();
+            self.tell_refusal(Event::Conflict { name, holder: None, claimant });
+        }
+        false
+    }
+
+    /// Takes a generation after `past`.
+    fn renew_past(&mut self, past: u32) {
+        if self.local.phase != Phase::Active {
+            return;
+        }
+        if let Some(identity) = self.foca.identity().after(past) {
+            let changed = self.foca.change_identity(identity, &mut self.effects);
+            self.count(changed);
+            self.effects.notes.push(effects::Note::Renewed(identity));
+        }
+    }
+
+    fn handle_news(&mut self, now: Instant, source: Identity, bytes: &[u8]) {
+        let own = *self.foca.identity();
+        match News::parse(bytes) {
+            Some(News::Meta { node, stamp, body }) if node == own.node => {
+                let _ = body;
+                self.outbid(stamp);
+            }
+            Some(news @ News::Meta { node, stamp, body }) => {
+                if self.learn_meta(node, stamp, body) {
+                    self.spread(&news);
+                }
+            }
+            Some(News::Departure { node, departure }) if node == own.node => {
+                if departure.generation >= own.generation {
+                    self.renew_past(departure.generation);
+                }
+            }
+            Some(news @ News::Departure { node, departure }) => {
+                if self.roster.depart(now, node, departure) {
+                    self.spread(&news);
+                }
+            }
+            Some(News::Want { node }) => self.answer_want(source, node),
+            None => self.stats.malformed += 1,
+        }
+    }
+
+    /// Publishes our metadata again if the pool holds a later edition from an earlier life.
+    fn outbid(&mut self, stamp: Stamp) {
+        if stamp > self.local.stamp {
+            let version = stamp.version.saturating_add(1);
+            self.local.stamp = Stamp { generation: stamp.generation, version };
+            self.tell_local();
+        }
+    }
+
+    /// Takes a member's metadata; true if it was news.
+    fn learn_meta(&mut self, node: u64, stamp: Stamp, body: &[u8]) -> bool {
+        let known = self.roster.records.get(&node);
+        if known.is_none_or(|record| record.stamp >= stamp) {
+            return false;
+        }
+        match Meta::parse(body) {
+            Ok(meta) if meta.node() == node && self.same_pool(&meta) => {
+                self.roster.describe(node, stamp, meta)
+            }
+            Ok(_) | Err(_) => {
+                self.stats.refused += 1;
+                false
+            }
+        }
+    }
+
+    fn same_pool(&self, meta: &Meta) -> bool {
+        self.config.label(&meta.dc) == self.label
+    }
+
+    /// Sends the metadata that was asked for, if we have it.
+    fn answer_want(&mut self, to: Identity, node: u64) {
+        let own = *self.foca.identity();
+        let (stamp, body) = if node == own.node {
+            (self.local.stamp, self.local.encoded.clone())
+        } else {
+            match self.roster.records.get(&node).map(encoded) {
+                Some((stamp, body)) if !body.is_empty() => (stamp, body),
+                Some(_) | None => return,
+            }
+        };
+        self.effects.send_news(self.label, own, to, &News::Meta { node, stamp, body: &body });
+    }
+
+    /// Queues our metadata to be spread.
+    fn tell_local(&mut self) {
+        let (node, stamp) = (self.foca.identity().node, self.local.stamp);
+        let times = self.config.transmissions(self.foca.num_members() + 1);
+        let body = &self.local.encoded;
+        self.effects.outbox.push(&News::Meta { node, stamp, body }, times);
+    }
+
+    fn spread(&mut self, news: &News<'_>) {
+        let times = self.config.transmissions(self.foca.num_members() + 1);
+        self.effects.outbox.push(news, times);
+    }
+
+    /// Makes foca forget an identity that moved to another address.
+    fn drop_identity(&mut self, old: Identity) {
+        let down = codec::member(&Update { identity: old, incarnation: 0, state: State::Down });
+        let dropped = self.foca.apply_many(core::iter::once(down), true, &mut self.effects);
+        self.count(dropped);
+        let removed = self.foca.handle_timer(foca::Timer::RemoveDown(old), &mut self.effects);
+        self.count(removed);
+    }
+
+    fn refuse(&mut self, from: SocketAddr, why: Refusal) {
+        self.stats.refused += 1;
+        self.tell_refusal(Event::Refused { from, why });
+    }
+
+    /// Tells of something that anybody can provoke, but not often.
+    fn tell_refusal(&mut self, event: Event) {
+        let now = self.effects.now;
+        if self.refusal_told.is_none_or(|told| now >= told + REFUSAL_PERIOD) {
+            self.refusal_told = Some(now);
+            self.roster.events.push_back(event);
+        }
+    }
+
+    fn count(&mut self, result: Result<(), foca::Error>) {
+        if result.is_err() {
+            self.stats.faults += 1;
+        }
+    }
+}
+
+/// Tells a record's metadata as it goes on the wire, empty if unknown.
+fn encoded(record: &Record) -> (Stamp, Vec<u8>) {
+    let meta = record.meta.as_deref().and_then(|meta| meta.emit().ok());
+    (record.stamp, meta.unwrap_or_default())
+}
+
+/// Sets foca up for a pool of `members`: its periodic tasks are off, ours replace them.
+fn foca_config(config: &Config, members: usize) -> foca::Config {
+    let one = NonZeroUsize::MIN;
+    foca::Config {
+        probe_period: config.probe_period.to_core(),
+        probe_rtt: config.probe_timeout.to_core(),
+        num_indirect_probes: NonZeroUsize::new(usize::from(config.fanout)).unwrap_or(one),
+        max_transmissions: NonZeroU8::new(config.transmissions(members)).unwrap_or(NonZeroU8::MIN),
+        suspect_to_down_after: config.suspicion(members).to_core(),
+        remove_down_after: None,
+        max_packet_size: NonZeroUsize::new(FOCA_BYTES_MAX).unwrap_or(one),
+        notify_down_members: true,
+        periodic_announce: None,
+        periodic_announce_to_down_members: None,
+        periodic_gossip: None,
+    }
+}

@@ -1,0 +1,366 @@
+//! Push/pull: digests compared, entries merged. The driver owns the streams and their time limits.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use super::{Phase, Pool, encoded};
+use crate::gossip::codec;
+use crate::gossip::news::{Departure, News};
+use crate::gossip::roster::{Record, Verdict, beats};
+use crate::gossip::sync::{
+    Digest, ENTRIES_MAX, Entry, Error, Frame, Hello, Purpose, Reply, Rest, Scope, parse,
+};
+use crate::gossip::{Event, MEMBERS_MAX, Meta, Refusal};
+use crate::time::Instant;
+use crate::wire::packet::{State, Update};
+
+/// Up to this many new updates of one exchange are gossiped on; more is bulk, which others get by
+/// their own exchanges.
+const SPREAD_MAX: usize = 16;
+
+impl Pool {
+    /// Opens an exchange: the frame to send first.
+    pub fn sync_hello(&mut self, purpose: Purpose) -> Vec<u8> {
+        let digest = self.roster.records.values().map(digest).collect();
+        Frame::Hello.emit(&Hello {
+            scope: Scope::from(self.config.kind),
+            datacenter: self.local.meta.dc.clone(),
+            purpose,
+            sender: self.own_entry(),
+            digest,
+        })
+    }
+
+    /// Answers a hello: the frame to send back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`]; the stream is to be closed.
+    pub fn handle_sync_hello(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        body: &[u8],
+    ) -> Result<Vec<u8>, Error> {
+        self.effects.now = now;
+        let hello: Hello = parse(body)?;
+        if hello.digest.len() > MEMBERS_MAX {
+            return Err(Error::Malformed);
+        }
+        if let Err(why) = self.judge(&hello) {
+            self.refuse(from, Refusal::Member(why.clone()));
+            return Ok(Frame::Reply.emit(&Reply::Refused(why)));
+        }
+        let peer = hello.sender.identity.node;
+        let mut wants = Vec::new();
+        let mut entries = Vec::new();
+        if peer != self.foca.identity().node {
+            self.merge(now, alloc::vec![hello.sender]);
+            let theirs: BTreeMap<u64, Digest> =
+                hello.digest.into_iter().map(|item| (item.node, item)).collect();
+            if let Some(item) = theirs.get(&self.foca.identity().node) {
+                self.hear_digest(item);
+            }
+            self.settle(now);
+            (wants, entries) = self.compare(&theirs, peer);
+        }
+        let more = entries.len() > ENTRIES_MAX || wants.len() > ENTRIES_MAX;
+        entries.truncate(ENTRIES_MAX);
+        wants.truncate(ENTRIES_MAX);
+        let datacenter = self.local.meta.dc.clone();
+        let sender = self.own_entry();
+        Ok(Frame::Reply.emit(&Reply::Accepted { datacenter, sender, entries, wants, more }))
+    }
+
+    /// Takes the answer to our hello: the frame to send last.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] with the other side's words, or [`Error::Malformed`].
+    pub fn handle_sync_reply(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        body: &[u8],
+    ) -> Result<Vec<u8>, Error> {
+        self.effects.now = now;
+        let (sender, entries, wants, more) = match parse(body)? {
+            Reply::Refused(why) => return Err(Error::Refused(why)),
+            Reply::Accepted { sender, entries, wants, more, .. } => (sender, entries, wants, more),
+        };
+        if entries.len() > ENTRIES_MAX || wants.len() > ENTRIES_MAX {
+            return Err(Error::Malformed);
+        }
+        let peer = sender.identity;
+        let known_before = self.stats.renewals;
+        let mut all = alloc::vec![sender];
+        all.extend(entries);
+        self.merge(now, all);
+        if self.stats.renewals != known_before {
+            // They held us to be down; the quickest way back is to say so ourselves.
+            let announced = self.foca.announce(peer, &mut self.effects);
+            self.count(announced);
+        }
+        if more {
+            self.roster.events.push_back(Event::SyncDue { peer: from });
+        }
+        let wanted = wants.iter().filter_map(|node| self.roster.records.get(node)).map(entry);
+        let rest = Rest { entries: wanted.collect() };
+        self.settle(now);
+        Ok(Frame::Rest.emit(&rest))
+    }
+
+    /// Takes the last frame of an exchange that the other side opened.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`].
+    pub fn handle_sync_rest(&mut self, now: Instant, body: &[u8]) -> Result<(), Error> {
+        self.effects.now = now;
+        let rest: Rest = parse(body)?;
+        if rest.entries.len() > ENTRIES_MAX {
+            return Err(Error::Malformed);
+        }
+        self.merge(now, rest.entries);
+        Ok(())
+    }
+
+    /// Says why a member may not come in, in Consul's words where it has them.
+    fn judge(&self, hello: &Hello) -> Result<(), String> {
+        let meta = Meta::parse(&hello.sender.meta).map_err(|error| alloc::format!("{error}"))?;
+        let name = &meta.name;
+        if hello.scope != Scope::from(self.config.kind) {
+            return Err(alloc::format!("Member '{name}' is part of another gossip pool"));
+        }
+        if !self.same_pool(&meta) || self.config.label(&hello.datacenter) != self.label {
+            let dc = &hello.datacenter;
+            return Err(alloc::format!("Member '{name}' part of wrong datacenter '{dc}'"));
+        }
+        if self.local.phase != Phase::Active {
+            return Err("Agent is leaving".into());
+        }
+        if meta.node() != hello.sender.identity.node {
+            return Err(alloc::format!("Member '{name}' has a node ID that is not its own"));
+        }
+        if hello.purpose == Purpose::Join {
+            self.judge_join(&hello.sender, &meta)?;
+        }
+        Ok(())
+    }
+
+    fn judge_join(&self, sender: &Entry, meta: &Meta) -> Result<(), String> {
+        let (name, identity) = (&meta.name, &sender.identity);
+        let own = self.foca.identity();
+        let same_node = identity.node == own.node;
+        if same_node && identity.address != own.address {
+            return Err(alloc::format!(
+                "Member '{name}' has conflicting node ID '{}' with this agent's ID",
+                uuid(meta.node_id)
+            ));
+        }
+        let holder = if *name == self.local.meta.name && !same_node {
+            Some(own)
+        } else {
+            self.roster.live_holder(name, identity.node).map(|record| &record.identity)
+        };
+        if let Some(holder) = holder.filter(|holder| holder.address != identity.address) {
+            return Err(alloc::format!(
+                "Node name '{name}' is in use by the member at {:?}",
+                holder.address
+            ));
+        }
+        let twin = self.roster.records.get(&identity.node).filter(|record| record.live());
+        match twin.and_then(|record| record.meta.as_deref()) {
+            Some(other) if other.name != *name => Err(alloc::format!(
+                "Member '{name}' has conflicting node ID '{}' with member '{}'",
+                uuid(meta.node_id),
+                other.name
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Finds what the other side has newer, and what we have newer.
+    fn compare(&self, theirs: &BTreeMap<u64, Digest>, peer: u64) -> (Vec<u64>, Vec<Entry>) {
+        let own = self.foca.identity().node;
+        let mut wants = Vec::new();
+        for item in theirs.values().filter(|item| item.node != own && item.node != peer) {
+            match self.roster.records.get(&item.node) {
+                None if item.state == State::Down => {}
+                None => wants.push(item.node),
+                Some(record) if newer(item, &digest(record)) => wants.push(item.node),
+                Some(_) => {}
+            }
+        }
+        let ours = self.roster.records.iter().filter(|(node, record)| {
+            let item = digest(record);
+            match theirs.get(node) {
+                // They are to hear what we hold of them: that they failed, above all.
+                None if **node == peer => item.state != State::Alive || item.departure.is_some(),
+                None => item.state != State::Down,
+                Some(known) => newer(&item, known),
+            }
+        });
+        (wants, ours.map(|(_, record)| entry(record)).collect())
+    }
+
+    fn own_entry(&self) -> Entry {
+        Entry {
+            identity: *self.foca.identity(),
+            incarnation: self.effects.incarnation,
+            state: State::Alive,
+            departure: self.local.departure,
+            stamp: self.local.stamp,
+            meta: self.local.encoded.clone(),
+        }
+    }
+
+    /// Hears what a digest says of us.
+    fn hear_digest(&mut self, item: &Digest) {
+        let own = self.foca.identity().generation;
+        let down = item.state == State::Down && item.generation >= own;
+        let departed = item.departure.filter(|gone| gone.generation >= own);
+        if down || departed.is_some() {
+            let past = departed.map_or(0, |gone| gone.generation);
+            self.renew_past(past.max(item.generation));
+        }
+        self.outbid(item.stamp);
+    }
+
+    /// Applies entries: ours to hear, theirs to admit.
+    fn merge(&mut self, now: Instant, entries: Vec<Entry>) {
+        let mut updates = Vec::new();
+        let mut news = Vec::new();
+        let mut doubts = 0;
+        for entry in entries {
+            let node = entry.identity.node;
+            let mut update = Update {
+                identity: entry.identity,
+                incarnation: entry.incarnation,
+                state: entry.state,
+            };
+            if self.concerns_us(&entry.identity) {
+                self.hear_entry(&entry, &update, &mut updates);
+                continue;
+            }
+            if !self.believe(&entry, &mut update, &mut doubts) {
+                continue;
+            }
+            match self.roster.admit(now, &update) {
+                Verdict::Known => {}
+                Verdict::News => updates.push(update),
+                Verdict::Moved(old) => {
+                    self.drop_identity(old);
+                    updates.push(update);
+                }
+                Verdict::Full => {
+                    self.refuse(entry.identity.address.socket(), Refusal::Full);
+                    continue;
+                }
+            }
+            let departed = entry.departure;
+            if let Some(gone) = departed.filter(|gone| self.roster.depart(now, node, *gone)) {
+                news.push((node, Some(gone)));
+            }
+            if self.learn_meta(node, entry.stamp, &entry.meta) {
+                news.push((node, None));
+            }
+        }
+        let bulk = updates.len() > SPREAD_MAX || news.len() > SPREAD_MAX;
+        for update in updates.iter().filter(|update| update.state == State::Suspect) {
+            self.effects.suspect(update.identity, update.incarnation);
+        }
+        let members = updates.iter().map(codec::member);
+        let applied = self.foca.apply_many(members, !bulk, &mut self.effects);
+        self.count(applied);
+        if !bulk {
+            self.spread_news(&news);
+        }
+        self.settle(now);
+    }
+
+    /// Weighs a `Down` from a stream: one bad view must not fell a healthy pool.
+    ///
+    /// A member that we hold to be alive becomes suspect, so that it may refute; if there are many of
+    /// them, a partition is healing, and our own probes decide. False if the entry is to be passed over.
+    fn believe(&self, entry: &Entry, update: &mut Update, doubts: &mut usize) -> bool {
+        let left = entry.departure.is_some_and(|d| d.generation >= entry.identity.generation);
+        if entry.state != State::Down || left {
+            return true;
+        }
+        let known = self.roster.records.get(&entry.identity.node);
+        if let Some(record) = known.filter(|record| record.live()) {
+            *doubts += 1;
+            update.state = State::Suspect;
+            update.incarnation = update.incarnation.max(record.incarnation);
+            return *doubts <= SPREAD_MAX;
+        }
+        true
+    }
+
+    fn hear_entry(&mut self, entry: &Entry, update: &Update, updates: &mut Vec<Update>) {
+        let own = *self.foca.identity();
+        if self.hear_of_ourselves(update) {
+            updates.push(*update);
+        }
+        if entry.identity.node == own.node {
+            let departed = entry.departure.filter(|d| d.generation >= own.generation);
+            if let Some(Departure { generation, .. }) = departed {
+                self.renew_past(generation);
+            }
+            self.outbid(entry.stamp);
+        }
+    }
+
+    fn spread_news(&mut self, news: &[(u64, Option<Departure>)]) {
+        for (node, departure) in news {
+            let node = *node;
+            if let Some(departure) = *departure {
+                self.spread(&News::Departure { node, departure });
+            } else if let Some((stamp, body)) = self.roster.records.get(&node).map(encoded) {
+                self.spread(&News::Meta { node, stamp, body: &body });
+            }
+        }
+    }
+}
+
+const fn digest(record: &Record) -> Digest {
+    Digest {
+        node: record.identity.node,
+        generation: record.identity.generation,
+        incarnation: record.incarnation,
+        state: record.state,
+        departure: record.departure,
+        stamp: record.stamp,
+    }
+}
+
+fn entry(record: &Record) -> Entry {
+    let (stamp, meta) = encoded(record);
+    Entry {
+        identity: record.identity,
+        incarnation: record.incarnation,
+        state: record.state,
+        departure: record.departure,
+        stamp,
+        meta,
+    }
+}
+
+/// Tells whether `item` says anything that `known` does not.
+fn newer(item: &Digest, known: &Digest) -> bool {
+    let claim = (item.state, item.incarnation);
+    let younger = item.generation > known.generation;
+    let fresher =
+        item.generation == known.generation && beats(claim, (known.state, known.incarnation));
+    younger || fresher || item.departure > known.departure || item.stamp > known.stamp
+}
+
+/// Writes a node ID in its usual form.
+fn uuid(id: [u8; 16]) -> String {
+    let hex: String = id.iter().map(|byte| alloc::format!("{byte:02x}")).collect();
+    let (a, b, c, d, e) = (&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
+    alloc::format!("{a}-{b}-{c}-{d}-{e}")
+}

@@ -1,0 +1,273 @@
+//! What the pool does by the clock, and what it does after every call.
+
+use alloc::vec::Vec;
+
+use super::effects::{Due, Note};
+use super::{Phase, Pool, foca_config};
+use crate::gossip::codec;
+use crate::gossip::identity::Identity;
+use crate::gossip::news::News;
+use crate::gossip::roster::Record;
+use crate::gossip::{Event, Status};
+use crate::time::{Duration, Instant};
+use crate::wire::packet::{State, Update};
+
+/// A timer this late says that we, not the others, were away.
+const LATE: Duration = Duration::from_secs(1);
+
+/// Time to read the sockets before late probe timers count.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// Time between two looks for members to forget.
+const REAP_PERIOD: Duration = Duration::from_secs(15);
+
+/// Time between two rounds of asking for metadata, and how many members one round asks.
+const ASK_PERIOD: Duration = Duration::from_millis(300);
+const ASKS_PER_ROUND: usize = 16;
+
+impl Pool {
+    /// Arms the timers that run for life.
+    pub(super) fn arm_routine(&mut self) {
+        let first = self.jitter(self.config.sync_period);
+        self.effects.arm(first, Due::Sync);
+        self.effects.arm(self.config.reconnect_period, Due::Reconnect);
+        self.effects.arm(REAP_PERIOD, Due::Reap);
+    }
+
+    /// Rolls a time up to `span`.
+    fn jitter(&mut self, span: Duration) -> Duration {
+        Duration::from_micros(self.dice.below(span.micros().max(1)))
+    }
+
+    /// Puts late timers off until the driver has read what came meanwhile (Lifeguard, section IV-A).
+    pub(super) fn put_off_late(&mut self, now: Instant) {
+        let Some((at, _)) = self.effects.timers.next() else { return };
+        let late = now.since(at);
+        if late <= LATE {
+            return;
+        }
+        self.awareness.worsen();
+        let suspicion = self.effects.suspicion;
+        let away = late.min(suspicion);
+        self.effects.timers.postpone(now, |due| match due {
+            Due::Probe(foca::Timer::ProbeRandomMember(_)) => GRACE + GRACE,
+            Due::Suspicion { .. } => GRACE + away,
+            Due::Probe(_)
+            | Due::Gossip
+            | Due::Sync
+            | Due::Reconnect
+            | Due::Reap
+            | Due::Ask
+            | Due::Leave => GRACE,
+        });
+    }
+
+    pub(super) fn handle_due(&mut self, now: Instant, due: Due) {
+        match due {
+            Due::Probe(timer) => self.probe(timer),
+            Due::Suspicion { identity, incarnation } => self.end_suspicion(&identity, incarnation),
+            Due::Gossip => {
+                self.gossip_armed = false;
+                let sent = self.foca.gossip(&mut self.effects);
+                self.count(sent);
+            }
+            Due::Sync => self.sync_due(),
+            Due::Reconnect => self.reconnect_due(),
+            Due::Reap => self.reap(now),
+            Due::Ask => {
+                self.ask_armed = false;
+                self.ask(now);
+            }
+            Due::Leave => self.leave_step(now),
+        }
+    }
+
+    fn probe(&mut self, timer: foca::Timer<Identity>) {
+        let starts = matches!(timer, foca::Timer::ProbeRandomMember(_));
+        self.probe_failed = false;
+        let result = self.foca.handle_timer(timer, &mut self.effects);
+        self.count(result);
+        if starts {
+            self.probe_failed =
+                self.effects.notes.iter().any(|note| matches!(note, Note::ProbeFailed));
+            if !self.probe_failed {
+                self.awareness.improve();
+            } else {
+                self.stats.probes_failed += 1;
+                // A peer that is dead says nothing about us, as long as another one was heard.
+                if !self.heard && self.foca.num_members() > 1 {
+                    self.awareness.worsen();
+                }
+            }
+            self.heard = false;
+        }
+    }
+
+    /// Declares a suspect down, if it did not refute.
+    fn end_suspicion(&mut self, identity: &Identity, incarnation: u16) {
+        self.effects.suspicions = self.effects.suspicions.saturating_sub(1);
+        let suspect = self.foca.iter_members().any(|member| {
+            member.id() == identity
+                && member.incarnation() == incarnation
+                && member.state() == foca::State::Suspect
+        });
+        if suspect {
+            let state = State::Down;
+            let down = codec::member(&Update { identity: *identity, incarnation, state });
+            let ended = self.foca.apply_many(core::iter::once(down), true, &mut self.effects);
+            self.count(ended);
+        }
+    }
+
+    /// Asks the driver for an exchange with a random live member.
+    fn sync_due(&mut self) {
+        let members = self.foca.num_members();
+        if members > 0 && self.local.phase == Phase::Active {
+            let pick = self.dice.below(members as u64) as usize;
+            if let Some(member) = self.foca.iter_members().nth(pick) {
+                let peer = member.id().address.socket();
+                self.roster.events.push_back(Event::SyncDue { peer });
+            }
+        }
+        let every = self.config.sync_every(members + 1);
+        let jitter = self.jitter(Duration::from_micros(every.micros() / 5));
+        let least = Duration::from_micros(every.micros() / 10 * 9);
+        self.effects.arm(least + jitter, Due::Sync);
+    }
+
+    /// Asks the driver for an exchange with a random failed member, about one in the whole pool a period.
+    fn reconnect_due(&mut self) {
+        let failed: Vec<Identity> = self
+            .roster
+            .records
+            .values()
+            .filter(|record| record.status() == Status::Failed)
+            .map(|record| record.identity)
+            .collect();
+        let live = self.foca.num_members() as u64 + 1;
+        let lucky = self.dice.below(live) < failed.len() as u64;
+        if lucky && self.local.phase == Phase::Active {
+            let pick = self.dice.below(failed.len() as u64) as usize;
+            let peer = failed[pick].address.socket();
+            self.roster.events.push_back(Event::SyncDue { peer });
+        }
+        let jitter = self.jitter(Duration::from_micros(self.config.reconnect_period.micros() / 5));
+        self.effects.arm(self.config.reconnect_period + jitter, Due::Reconnect);
+    }
+
+    /// Forgets members that failed or left long ago.
+    fn reap(&mut self, now: Instant) {
+        let config = self.config;
+        let old: Vec<u64> = self
+            .roster
+            .records
+            .iter()
+            .filter(|(_, record)| match record.status() {
+                Status::Alive | Status::Leaving => false,
+                Status::Failed => now >= record.since + config.reconnect_timeout,
+                Status::Left => now >= record.since + config.tombstone_timeout,
+            })
+            .map(|(node, _)| *node)
+            .collect();
+        for node in old {
+            self.roster.forget(node);
+        }
+        self.effects.arm(REAP_PERIOD, Due::Reap);
+    }
+
+    /// Asks members that told nothing about themselves yet.
+    fn ask(&mut self, now: Instant) {
+        let own = *self.foca.identity();
+        let silent = |record: &&mut Record| {
+            record.live() && record.meta.is_none() && now >= record.asked + ASK_PERIOD
+        };
+        let asked = self.roster.records.values_mut().filter(silent).take(ASKS_PER_ROUND);
+        for record in asked {
+            record.asked = now;
+            let news = News::Want { node: record.identity.node };
+            self.effects.send_news(self.label, own, record.identity, &news);
+        }
+    }
+
+    fn leave_step(&mut self, now: Instant) {
+        let alone = self.foca.num_members() == 0;
+        let node = self.foca.identity().node;
+        match self.local.phase {
+            Phase::Active | Phase::Gone => return,
+            Phase::Leaving { until } => {
+                if alone || now >= until || !self.effects.outbox.departs(node) {
+                    let left = self.foca.leave_cluster(&mut self.effects);
+                    self.count(left);
+                    self.local.phase = Phase::Parting { until };
+                }
+            }
+            Phase::Parting { until } => {
+                if alone || now >= until || self.foca.updates_backlog() == 0 {
+                    self.local.phase = Phase::Gone;
+                    self.roster.events.push_back(Event::LeaveDone);
+                    return;
+                }
+                let sent = self.foca.gossip(&mut self.effects);
+                self.count(sent);
+            }
+        }
+        self.effects.arm(self.config.gossip_period, Due::Leave);
+    }
+
+    /// Brings table, foca and timers in line after a call.
+    pub(super) fn settle(&mut self, now: Instant) {
+        let mut renewed = None;
+        for note in core::mem::take(&mut self.effects.notes) {
+            if let Some((identity, state)) = note.state() {
+                self.roster.note(now, &identity, state);
+            }
+            if let Note::Renewed(identity) = note {
+                renewed = Some(identity);
+            }
+        }
+        if let Some(identity) = renewed {
+            self.stats.renewals += 1;
+            self.effects.incarnation = 0;
+            self.roster.events.push_back(Event::Renewed { generation: identity.generation });
+            // A new identity starts out disconnected; this looks again whether anybody is there.
+            let looked = self.foca.apply_many(core::iter::empty(), false, &mut self.effects);
+            self.count(looked);
+        }
+        for identity in core::mem::take(&mut self.roster.forgotten) {
+            let timer = foca::Timer::RemoveDown(identity);
+            let removed = self.foca.handle_timer(timer, &mut self.effects);
+            self.count(removed);
+        }
+        self.tune();
+        self.arm_as_needed();
+    }
+
+    /// Fits transmissions and suspicion to the pool's size.
+    fn tune(&mut self) {
+        self.effects.stretch = self.awareness.factor();
+        let members = self.foca.num_members() + 1;
+        if members != self.tuned {
+            self.tuned = members;
+            self.effects.suspicion = self.config.suspicion(members);
+            let set = self.foca.set_config(foca_config(&self.config, members));
+            self.count(set);
+        }
+    }
+
+    fn arm_as_needed(&mut self) {
+        let silent = matches!(self.local.phase, Phase::Parting { .. } | Phase::Gone);
+        if silent || self.foca.num_members() == 0 {
+            return;
+        }
+        let (updates, news) = self.backlog();
+        if !self.gossip_armed && updates + news > 0 {
+            self.gossip_armed = true;
+            self.effects.arm(self.config.gossip_period, Due::Gossip);
+        }
+        let lacking = || self.roster.records.values().any(|r| r.live() && r.meta.is_none());
+        if !self.ask_armed && lacking() {
+            self.ask_armed = true;
+            self.effects.arm(ASK_PERIOD, Due::Ask);
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! Our own table of members: what is known of each, who holds which address and which name.
+//!
+//! It answers from an index what foca would answer by scanning, so that updates that say nothing new
+//! never reach foca; and it knows what foca does not: metadata, departures, and since when.
+//! The table may lag behind foca, never run ahead of it.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::identity::{Address, Identity};
+use super::meta::Meta;
+use super::news::{Departure, Stamp};
+use super::{Change, Event, Status};
+use crate::time::Instant;
+use crate::wire::packet::{State, Update};
+
+/// Most members besides ourselves; at the bound unknown members are refused and an event says so.
+///
+/// Any peer can invent members, so the table must end: about 6 MB with metadata of usual size.
+pub const MEMBERS_MAX: usize = 16_384;
+
+/// What is known of one member.
+pub(super) struct Record {
+    /// Its youngest identity.
+    pub(super) identity: Identity,
+    /// Its refutations in this generation.
+    pub(super) incarnation: u16,
+    /// How it is seen.
+    pub(super) state: State,
+    /// Up to which generation it left.
+    pub(super) departure: Option<Departure>,
+    /// The edition of its metadata.
+    pub(super) stamp: Stamp,
+    /// Its metadata; the member is not shown before this is known.
+    pub(super) meta: Option<Box<Meta>>,
+    /// When it went down, or was first heard of.
+    pub(super) since: Instant,
+    /// When its metadata was last asked for.
+    pub(super) asked: Instant,
+    shown: Option<Status>,
+    /// Whether another live node holds its name.
+    shadowed: bool,
+}
+
+/// What an update was worth.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// It says nothing new.
+    Known,
+    /// It was applied; foca must hear it too.
+    News,
+    /// It was applied; foca must hear it, and that the identity at the old address is down.
+    Moved(Identity),
+    /// The table is full.
+    Full,
+}
+
+/// Tells whether a claim of one generation beats what is known (SWIM, section 4.2).
+pub(super) fn beats(new: (State, u16), known: (State, u16)) -> bool {
+    match (known.0, new.0) {
+        (State::Down, _) => false,
+        (_, State::Down) => true,
+        (State::Alive, State::Suspect) => new.1 >= known.1,
+        (State::Alive | State::Suspect, State::Alive) | (State::Suspect, State::Suspect) => {
+            new.1 > known.1
+        }
+    }
+}
+
+impl Record {
+    /// Tells whether the member answers, as far as we know.
+    pub(super) const fn live(&self) -> bool {
+        !matches!(self.state, State::Down)
+    }
+
+    /// Tells the status as Consul shows it.
+    pub(super) fn status(&self) -> Status {
+        let departed =
+            self.departure.is_some_and(|gone| gone.generation >= self.identity.generation);
+        match (self.live(), departed) {
+            (true, false) => Status::Alive,
+            (true, true) => Status::Leaving,
+            (false, true) => Status::Left,
+            (false, false) => Status::Failed,
+        }
+    }
+
+    /// Tells whether and how the member is shown.
+    fn visible(&self) -> Option<Status> {
+        self.meta.as_ref()?;
+        let status = self.status();
+        let pruned = self.departure.is_some_and(|gone| gone.pruned) && status == Status::Left;
+        (!pruned && !self.shadowed).then_some(status)
+    }
+}
+
+/// The table.
+pub(super) struct Roster {
+    /// Every member besides ourselves, by node key.
+    pub(super) records: BTreeMap<u64, Record>,
+    addresses: BTreeMap<Address, u64>,
+    names: BTreeMap<String, u64>,
+    local_node: u64,
+    local_name: String,
+    shadows: usize,
+    /// What the application is to be told.
+    pub(super) events: VecDeque<Event>,
+    /// Identities that foca must forget.
+    pub(super) forgotten: Vec<Identity>,
+}
+
+impl Roster {
+    /// Starts with nobody but ourselves.
+    pub(super) const fn new(local_node: u64, local_name: String) -> Self {
+        Self {
+            records: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            names: BTreeMap::new(),
+            local_node,
+            local_name,
+            shadows: 0,
+            events: VecDeque::new(),
+            forgotten: Vec::new(),
+        }
+    }
+
+    /// Applies a claim about a member other than ourselves.
+    pub(super) fn admit(&mut self, now: Instant, update: &Update) -> Verdict {
+        let identity = update.identity;
+        let Some(record) = self.records.get_mut(&identity.node) else {
+            return self.admit_unknown(now, update);
+        };
+        let known = record.identity;
+        if known == identity {
+            let claim = (update.state, update.incarnation);
+            if !beats(claim, (record.state, record.incarnation)) {
+                return Verdict::Known;
+            }
+            record.incarnation = update.incarnation;
+            self.turn(now, identity.node, update.state);
+            return Verdict::News;
+        }
+        if !identity.wins(&known) || !self.take_address(now, &identity) {
+            return Verdict::Known;
+        }
+        let moved = known.address != identity.address;
+        if moved && self.addresses.get(&known.address) == Some(&identity.node) {
+            self.addresses.remove(&known.address);
+        }
+        if let Some(record) = self.records.get_mut(&identity.node) {
+            record.identity = identity;
+            record.incarnation = update.incarnation;
+        }
+        self.turn(now, identity.node, update.state);
+        if moved { Verdict::Moved(known) } else { Verdict::News }
+    }
+
+    fn admit_unknown(&mut self, now: Instant, update: &Update) -> Verdict {
+        let identity = update.identity;
+        if update.state == State::Down {
+            return Verdict::Known;
+        }
+        if self.records.len() >= MEMBERS_MAX {
+            return Verdict::Full;
+        }
+        if !self.take_address(now, &identity) {
+            return Verdict::Known;
+        }
+        self.records.insert(
+            identity.node,
+            Record {
+                identity,
+                incarnation: update.incarnation,
+                state: update.state,
+                departure: None,
+                stamp: Stamp::default(),
+                meta: None,
+                since: now,
+                asked: Instant::default(),
+                shown: None,
+                shadowed: false,
+            },
+        );
+        Verdict::News
+    }
+
+    /// Gives an address to its youngest claimant; whoever held it before is down. False if it lost.
+    fn take_address(&mut self, now: Instant, identity: &Identity) -> bool {
+        let holder = self.addresses.get(&identity.address).copied();
+        if let Some(holder) = holder.filter(|holder| *holder != identity.node) {
+            let record = self.records.get(&holder);
+            if record.is_some_and(|record| record.identity.wins(identity)) {
+                return false;
+            }
+            self.turn(now, holder, State::Down);
+        }
+        self.addresses.insert(identity.address, identity.node);
+        true
+    }
+
+    /// Notes a state that foca came to by itself; nothing if the identity is no longer current.
+    pub(super) fn note(&mut self, now: Instant, identity: &Identity, state: State) {
+        if self.records.get(&identity.node).is_some_and(|record| record.identity == *identity) {
+            self.turn(now, identity.node, state);
+        }
+    }
+
+    fn turn(&mut self, now: Instant, node: u64, state: State) {
+        let Some(record) = self.records.get_mut(&node) else { return };
+        if record.live() != (state != State::Down) {
+            record.since = now;
+        }
+        record.state = state;
+        self.show(node);
+    }
+
+    /// Applies a departure; true if it was news.
+    pub(super) fn depart(&mut self, now: Instant, node: u64, departure: Departure) -> bool {
+        let Some(record) = self.records.get_mut(&node) else { return false };
+        if record.departure >= Some(departure) {
+            return false;
+        }
+        record.departure = Some(departure);
+        if !record.live() {
+            record.since = now;
+        }
+        self.show(node);
+        true
+    }
+
+    /// Applies metadata; true if it was news.
+    pub(super) fn describe(&mut self, node: u64, stamp: Stamp, meta: Meta) -> bool {
+        let Some(record) = self.records.get_mut(&node) else { return false };
+        if record.stamp >= stamp {
+            return false;
+        }
+        record.stamp = stamp;
+        let old = record.meta.replace(Box::new(meta));
+        let new = record.meta.as_ref();
+        let renamed = old.as_ref().map(|old| &old.name) != new.map(|new| &new.name);
+        let changed = record.shown == Some(Status::Alive) && !renamed;
+        if let Some(old) = old.filter(|_| renamed) {
+            if self.names.get(&old.name) == Some(&node) {
+                self.names.remove(&old.name);
+            }
+            self.reclaim(&old.name);
+        }
+        self.show(node);
+        if changed {
+            self.tell(node, Change::Updated);
+        }
+        true
+    }
+
+    /// Renames ourselves in the table of names.
+    pub(super) fn rename_local(&mut self, name: String) {
+        self.local_name = name;
+    }
+
+    /// Settles who holds the member's name, then tells the application what changed in its status.
+    fn show(&mut self, node: u64) {
+        let Some(record) = self.records.get(&node) else { return };
+        if let Some(name) = record.meta.as_ref().map(|meta| meta.name.clone()) {
+            self.claim(node, &name);
+            if self.shadows > 0 {
+                self.reclaim(&name);
+            }
+        }
+        self.publish(node);
+    }
+
+    fn publish(&mut self, node: u64) {
+        let Some(record) = self.records.get_mut(&node) else { return };
+        let visible = record.visible();
+        let change = match (record.shown, visible) {
+            (was, is) if was == is => return,
+            (_, Some(Status::Alive)) => Change::Joined,
+            (_, Some(Status::Leaving)) => Change::Leaving,
+            (_, Some(Status::Left)) => Change::Left,
+            (_, Some(Status::Failed)) => Change::Failed,
+            (_, None) => Change::Reaped,
+        };
+        record.shown = visible;
+        self.tell(node, change);
+    }
+
+    fn tell(&mut self, node: u64, change: Change) {
+        let Some(record) = self.records.get(&node) else { return };
+        let Some(meta) = record.meta.as_ref() else { return };
+        let (name, address) = (meta.name.clone(), record.identity.address.socket());
+        self.events.push_back(Event::Member { name, address, change });
+    }
+
+    /// Gives a name to the node that has the better right to it.
+    fn claim(&mut self, node: u64, name: &str) {
+        let holder = if name == self.local_name {
+            Some(self.local_node)
+        } else {
+            self.names.get(name).copied()
+        };
+        match holder {
+            Some(holder) if holder == node => self.shadow(node, None),
+            Some(holder) if !self.outranks(node, holder) => self.shadow(node, Some(holder)),
+            Some(holder) => {
+                self.names.insert(name.into(), node);
+                self.shadow(node, None);
+                if self.records.get(&holder).is_some_and(Record::live) {
+                    self.shadow(holder, Some(node));
+                } else {
+                    self.forget(holder);
+                }
+            }
+            None => {
+                self.names.insert(name.into(), node);
+                self.shadow(node, None);
+            }
+        }
+    }
+
+    /// A live node outranks a dead one; of two live ones the elder, of two dead ones the younger.
+    fn outranks(&self, node: u64, holder: u64) -> bool {
+        let Some(new) = self.records.get(&node) else { return false };
+        if holder == self.local_node {
+            return false;
+        }
+        let Some(old) = self.records.get(&holder) else { return true };
+        match (new.live(), old.live()) {
+            (true, false) => true,
+            (false, true) => false,
+            (true, true) => old.identity.wins(&new.identity),
+            (false, false) => new.identity.wins(&old.identity),
+        }
+    }
+
+    /// Hides a member whose name `holder` has, or shows it again.
+    fn shadow(&mut self, node: u64, holder: Option<u64>) {
+        let Some(record) = self.records.get_mut(&node) else { return };
+        let shadowed = holder.is_some();
+        if record.shadowed == shadowed {
+            return;
+        }
+        record.shadowed = shadowed;
+        let claimant = record.identity.address.socket();
+        let name = record.meta.as_ref().map(|meta| meta.name.clone()).unwrap_or_default();
+        if let Some(holder) = holder {
+            self.shadows += 1;
+            let holder = self.records.get(&holder).map(|record| record.identity.address.socket());
+            self.events.push_back(Event::Conflict { name, holder, claimant });
+        } else {
+            self.shadows -= 1;
+        }
+        self.publish(node);
+    }
+
+    /// Lets every hidden claimant of a name claim it again.
+    fn reclaim(&mut self, name: &str) {
+        let hidden = |record: &Record| {
+            record.shadowed && record.meta.as_ref().is_some_and(|meta| meta.name == name)
+        };
+        let claimants: Vec<u64> = self
+            .records
+            .iter()
+            .filter(|(_, record)| hidden(record))
+            .map(|(node, _)| *node)
+            .collect();
+        for node in claimants {
+            self.claim(node, name);
+        }
+    }
+
+    /// Erases a member, and tells the application if it was shown.
+    pub(super) fn forget(&mut self, node: u64) {
+        let Some(record) = self.records.get_mut(&node) else { return };
+        if record.shown.take().is_some() {
+            self.tell(node, Change::Reaped);
+        }
+        let Some(record) = self.records.remove(&node) else { return };
+        if record.shadowed {
+            self.shadows -= 1;
+        }
+        if self.addresses.get(&record.identity.address) == Some(&node) {
+            self.addresses.remove(&record.identity.address);
+        }
+        self.forgotten.push(record.identity);
+        if let Some(meta) = record.meta {
+            if self.names.get(&meta.name) == Some(&node) {
+                self.names.remove(&meta.name);
+            }
+            if self.shadows > 0 {
+                self.reclaim(&meta.name);
+            }
+        }
+    }
+
+    /// Finds the member shown under a name.
+    pub(super) fn named(&self, name: &str) -> Option<&Record> {
+        let record = self.records.get(self.names.get(name)?)?;
+        record.shown.map(|_| record)
+    }
+
+    /// Finds the live member that holds a name or a node ID other than `node` under another name.
+    pub(super) fn live_holder(&self, name: &str, node: u64) -> Option<&Record> {
+        let by_name = self.names.get(name).filter(|holder| **holder != node);
+        let holder = self.records.get(by_name?)?;
+        holder.live().then_some(holder)
+    }
+
+    /// Walks the members that are shown.
+    pub(super) fn shown(&self) -> impl Iterator<Item = (&Record, Status, &Meta)> {
+        self.records.values().filter_map(|record| {
+            let status = record.shown?;
+            Some((record, status, record.meta.as_deref()?))
+        })
+    }
+}
