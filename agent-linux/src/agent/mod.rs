@@ -1,0 +1,1 @@
+//! The agent: what it keeps for this node, and how the catalog learns of it.
