@@ -226,3 +226,23 @@ pub fn go_text(span: Duration) -> String {
     let nanos = i64::try_from(span.micros()).unwrap_or(i64::MAX).saturating_mul(1_000);
     GoDuration(nanos).to_string()
 }
+
+/// Reads a boolean as Go's `strconv.ParseBool` does.
+pub fn go_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// Writes a system error as Go does: `no such file or directory`.
+pub fn os_text(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) => first.to_lowercase().chain(chars).collect(),
+        None => String::new(),
+    }
+}

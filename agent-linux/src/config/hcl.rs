@@ -16,11 +16,11 @@ const DEPTH_MAX: usize = 64;
 
 /// Where and why a text is not HCL.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Error {
+pub(super) struct Error {
     /// Line, from 1.
-    pub line: usize,
+    pub(super) line: usize,
     /// What was found or wanted.
-    pub what: String,
+    pub(super) what: String,
 }
 
 impl fmt::Display for Error {
@@ -36,7 +36,7 @@ impl std::error::Error for Error {}
 /// # Errors
 ///
 /// [`Error`] at the first place that is not HCL.
-pub fn parse(text: &str) -> Result<Value, Error> {
+pub(super) fn parse(text: &str) -> Result<Value, Error> {
     let mut reader = Reader { rest: text, text, depth: 0 };
     let map = reader.body(None)?;
     Ok(Value::Object(map))

@@ -6,18 +6,32 @@
 //! - `setting`: what a setting is · `table`, `accepted`: one row for each
 //! - `source`: reads and merges files and flags · `layer`: what was written, with its origin
 //! - `hcl`: HCL 1 · `field`: JSON read as Go reads it · `definition`: services and checks
-//! - `resolve`, `address`: defaults, checks, addresses · `template`, `cidr`: parts of these
+//! - `resolve`, `default`, `reader`, `address`: what was written made complete · `verify`: bounds
+//! - `template`, `cidr`: addresses found on the host, networks
 //! - `debug`: the configuration as `agent/self` shows it
 //!
 //! Source: <https://developer.hashicorp.com/consul/docs/agent/config>.
 
+mod accepted;
+mod address;
 pub mod cidr;
+mod debug;
+mod default;
 pub mod definition;
 mod field;
 mod hcl;
+mod layer;
+mod reader;
+mod resolve;
 mod runtime;
+pub mod setting;
 pub mod source;
+mod table;
 mod template;
+#[cfg(test)]
+mod tests;
+mod verify;
 
-pub use field::go_text;
+pub use field::{go_bool, go_text, os_text};
+pub use layer::{Error, Layer};
 pub use runtime::*;

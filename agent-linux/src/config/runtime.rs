@@ -8,6 +8,8 @@ use agent_core::time::Duration;
 
 use super::cidr::Cidr;
 use super::definition::{CheckDefinition, ServiceDefinition};
+use super::layer::Layer;
+use super::source::Sources;
 
 /// Everything that parts of the agent are told at start; names follow Consul's keys.
 #[derive(Clone, PartialEq, Debug)]
@@ -131,7 +133,9 @@ pub struct Config {
     /// Logs.
     pub log: Log,
     /// The files, flags and fragments that this was made from, for a reload.
-    pub sources: super::source::Sources,
+    pub sources: Sources,
+    /// What these said, so that a reload can tell what changed.
+    pub written: Layer,
 }
 
 /// Ports; none means switched off.

@@ -12,13 +12,13 @@ use super::cidr::Cidr;
 
 /// One address of one interface.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Interface {
+pub(super) struct Interface {
     /// Name, such as `eth0`.
-    pub name: String,
+    pub(super) name: String,
     /// The address.
-    pub address: IpAddr,
+    pub(super) address: IpAddr,
     /// Whether the interface is up.
-    pub up: bool,
+    pub(super) up: bool,
 }
 
 /// Networks that are not reachable from the Internet (RFC 6890), loopback left out.
@@ -43,7 +43,7 @@ const PRIVATE: [&str; 13] = [
 /// # Errors
 ///
 /// The system's error if it cannot tell them.
-pub fn host_interfaces() -> std::io::Result<Vec<Interface>> {
+pub(super) fn host_interfaces() -> std::io::Result<Vec<Interface>> {
     let found = if_addrs::get_if_addrs()?;
     let interface = |i: if_addrs::Interface| Interface {
         up: i.is_oper_up() || i.is_loopback(),
@@ -54,7 +54,7 @@ pub fn host_interfaces() -> std::io::Result<Vec<Interface>> {
 }
 
 /// Tells whether an address is private as Consul sees it.
-pub fn is_private(address: IpAddr) -> bool {
+pub(super) fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(_) => PRIVATE
             .iter()
@@ -77,7 +77,7 @@ fn is_public(address: IpAddr) -> bool {
 /// # Errors
 ///
 /// Consul's text if there is none or more than one.
-pub fn advertised(bind: IpAddr, host: &[Interface]) -> Result<IpAddr, String> {
+pub(super) fn advertised(bind: IpAddr, host: &[Interface]) -> Result<IpAddr, String> {
     let (kind, mut found): (_, Vec<IpAddr>) = if bind.is_ipv4() {
         let of = |i: &Interface| i.address.is_ipv4() && is_private(i.address);
         ("private IPv4", host.iter().filter(|i| of(i)).map(|i| i.address).collect())
@@ -99,7 +99,7 @@ pub fn advertised(bind: IpAddr, host: &[Interface]) -> Result<IpAddr, String> {
 /// # Errors
 ///
 /// A text that names the part that is not understood.
-pub fn expand(text: &str, host: &[Interface]) -> Result<String, String> {
+pub(super) fn expand(text: &str, host: &[Interface]) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("{{") {
@@ -289,7 +289,8 @@ mod tests {
                 "10.1.2.3",
             ),
             (
-                r#"{{ GetAllInterfaces | exclude "name" "^lo" | sort "-address" | limit 1 | join "address" " " }}"#,
+                r#"{{GetAllInterfaces | exclude "name" "lo" | sort "-address" | limit 1
+                    | join "address" " "}}"#,
                 "2001:db9::1",
             ),
         ] {
