@@ -72,7 +72,8 @@ impl Client {
     /// Of the connection; of an answer that is not HTTP.
     pub fn try_request(&self, method: &str, path: &str, body: &[u8]) -> io::Result<Response> {
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n",
             self.address,
             body.len()
         );
