@@ -201,6 +201,13 @@ impl fmt::Display for Error {
 
 impl core::error::Error for Error {}
 
+/// Tells whether an encoded [`Outcome`] is an answer rather than an error, without decoding it.
+///
+/// A message starts with the version, then postcard's number of the variant: 0 for `Ok`.
+pub fn is_answer(outcome: &[u8]) -> bool {
+    matches!(outcome, [VERSION, 0, ..])
+}
+
 /// Bytes were not what the peer should have sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Damaged;
@@ -230,5 +237,18 @@ pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Damaged> {
             Ok(_) | Err(_) => Err(Damaged),
         },
         Some(_) | None => Err(Damaged),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_encoded_answer_is_told_from_an_error() {
+        let answer = Answer { meta: Meta::default(), reply: Reply::Done };
+        assert!(is_answer(&emit(&Outcome::Ok(answer))));
+        assert!(!is_answer(&emit(&Outcome::Err(Error::new(Kind::NoLeader)))));
+        assert!(!is_answer(&[]));
     }
 }

@@ -1,5 +1,420 @@
-//! Where every request is served.
+//! One way for every request, whoever carried it: the edges, RPC and the leader's own loops.
 //!
-//! - `agent`: what is asked of this very agent
+//! ```text
+//! serve      route: here, or the same bytes to a server, or from a follower to the leader
+//! change     a command: authorise -> prepare (time and luck) -> propose -> applied
+//! read       a query: consistency gate -> block(read) -> filter
+//! block      waits on the scopes of a read until its index passes the client's
+//! filter     boolean expressions over rows
+//! kv catalog health session status operator      per subject: prepare, read
+//! agent      what is asked of this very agent and never travels
+//! ```
+//!
+//! A client agent is the same code whose endpoint always forwards; HTTP, DNS and RPC cannot tell.
 
 pub mod agent;
+mod block;
+mod catalog;
+pub mod filter;
+mod health;
+mod kv;
+mod operator;
+mod session;
+mod status;
+
+pub use session::Timers;
+
+use crate::raft::Raft;
+use crate::rpc::route::Router;
+use crate::rpc::server::Handler;
+use crate::store::{Seen, Store, Tables};
+use agent_core::model::command::Command;
+use agent_core::model::request::{
+    self, Answer, Body, Consistency, Error, Kind, Meta, Outcome, Query, Reply, Request,
+};
+use agent_core::model::{catalog as rows, operator as operations, session as sessions};
+use agent_core::rand::Rng;
+use block::{Gate, Wait};
+use std::borrow::Cow;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// First byte of a request that a follower passes to the leader: it is not to be passed on again,
+/// or two servers that take each other for the leader would play ball.
+const PASSED_ON: u8 = 0xfe;
+
+/// Time for a call on the far side beyond the time that it may block: a write under load.
+const CALL_TIME: Duration = Duration::from_secs(30);
+
+/// Longest pause between two attempts while there is no leader.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// How an endpoint behaves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long a request is held while there is no leader; 7 s with a raft multiplier of 1.
+    pub hold_time: Duration,
+    /// Seed of the dice for jitter.
+    pub seed: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { hold_time: Duration::from_secs(7), seed: 0 }
+    }
+}
+
+/// Serves requests. Copies share everything.
+#[derive(Clone)]
+pub struct Endpoint(Arc<Inner>);
+
+struct Inner {
+    datacenter: String,
+    server: Option<Server>,
+    router: Arc<Router>,
+    settings: Settings,
+    dice: Mutex<Rng>,
+}
+
+/// What only a server has.
+struct Server {
+    store: Arc<Store>,
+    raft: Raft,
+    timers: Timers,
+}
+
+/// Whether a request may still be passed to the leader.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Passing {
+    Allowed,
+    /// It came from a follower that took this server for the leader.
+    Done,
+}
+
+impl Endpoint {
+    /// Serves as a server: from its own store, through its own raft node.
+    pub fn server(
+        datacenter: String,
+        store: Arc<Store>,
+        raft: Raft,
+        router: Arc<Router>,
+        settings: Settings,
+    ) -> Self {
+        let server = Server { store, raft, timers: Timers::default() };
+        Self::new(datacenter, Some(server), router, settings)
+    }
+
+    /// Serves as a client: every request goes to a server.
+    pub fn client(datacenter: String, router: Arc<Router>, settings: Settings) -> Self {
+        Self::new(datacenter, None, router, settings)
+    }
+
+    fn new(
+        datacenter: String,
+        server: Option<Server>,
+        router: Arc<Router>,
+        settings: Settings,
+    ) -> Self {
+        let dice = Mutex::new(Rng::new(settings.seed));
+        Self(Arc::new(Inner { datacenter, server, router, settings, dice }))
+    }
+
+    /// Tells the datacentre that this agent is in.
+    pub fn datacenter(&self) -> &str {
+        &self.0.datacenter
+    }
+
+    /// The timers of sessions, for the leader's loops; `None` on a client.
+    pub fn timers(&self) -> Option<&Timers> {
+        self.0.server.as_ref().map(|server| &server.timers)
+    }
+
+    /// Serves a request of this agent's own edges and loops.
+    ///
+    /// # Errors
+    ///
+    /// What the client is told. Nothing was changed, except for [`Kind::Unknown`].
+    pub async fn serve(&self, request: Request) -> Outcome {
+        let outcome = self.0.carry(&request, None, Passing::Allowed).await.decode()?;
+        let oldest = request.options.max_stale_ms;
+        let stale = request.options.consistency == Consistency::Stale;
+        if stale && oldest > 0 && outcome.meta.last_contact_ms > oldest {
+            let mut fresh = request;
+            fresh.options.consistency = Consistency::Default;
+            return self.0.carry(&fresh, None, Passing::Allowed).await.decode();
+        }
+        Ok(outcome)
+    }
+
+    /// Serves an encoded request that came by RPC; answers an encoded outcome.
+    pub async fn serve_bytes(&self, bytes: &[u8]) -> Vec<u8> {
+        let (bytes, passing) = match bytes.split_first() {
+            Some((&PASSED_ON, rest)) => (rest, Passing::Done),
+            Some(_) | None => (bytes, Passing::Allowed),
+        };
+        match request::parse::<Request>(bytes) {
+            Ok(request) => self.0.carry(&request, Some(bytes), passing).await.encode(),
+            Err(damaged) => {
+                let error = Error::with(Kind::Invalid, damaged.to_string());
+                request::emit(&Outcome::Err(error))
+            }
+        }
+    }
+}
+
+impl Handler for Endpoint {
+    async fn serve(self, bytes: Vec<u8>) -> Vec<u8> {
+        self.serve_bytes(&bytes).await
+    }
+}
+
+/// What came of a request: made here, or still encoded as another server sent it.
+enum Carried {
+    Here(Outcome),
+    /// An encoded answer; errors are always decoded.
+    Far(Vec<u8>),
+}
+
+impl Carried {
+    fn decode(self) -> Outcome {
+        match self {
+            Self::Here(outcome) => outcome,
+            Self::Far(bytes) => request::parse::<Outcome>(&bytes)
+                .unwrap_or_else(|e| Err(Error::with(Kind::Unknown, e.to_string()))),
+        }
+    }
+
+    fn encode(self) -> Vec<u8> {
+        match self {
+            Self::Here(outcome) => request::emit(&outcome),
+            Self::Far(bytes) => bytes,
+        }
+    }
+
+    fn error(&self) -> Option<&Error> {
+        match self {
+            Self::Here(outcome) => outcome.as_ref().err(),
+            Self::Far(_) => None,
+        }
+    }
+}
+
+impl Inner {
+    /// Serves a request here or elsewhere; while there is no leader, tries again until it was held
+    /// long enough.
+    async fn carry(&self, request: &Request, bytes: Option<&[u8]>, passing: Passing) -> Carried {
+        if let Err(error) = self.authorise(request) {
+            return Carried::Here(Err(error));
+        }
+        let bytes = bytes.map_or_else(|| Cow::Owned(request::emit(request)), Cow::Borrowed);
+        let held_until = Instant::now() + self.settings.hold_time;
+        loop {
+            let carried = self.attempt(request, &bytes, passing).await;
+            let again = passing == Passing::Allowed
+                && self.server.is_some()
+                && carried.error().is_some_and(|error| may_retry(error, request))
+                && Instant::now() < held_until;
+            if !again {
+                return carried;
+            }
+            tokio::time::sleep(self.roll(RETRY_PAUSE)).await;
+        }
+    }
+
+    /// Whether the token's holder may ask this. The authorizer enters here; without access control
+    /// everybody may ask everything.
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the seam for access control")]
+    fn authorise(&self, _request: &Request) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn attempt(&self, request: &Request, bytes: &[u8], passing: Passing) -> Carried {
+        let Some(server) = &self.server else {
+            let deadline = Instant::now() + call_time(request);
+            return self.carried(self.router.forward_any(bytes, deadline).await);
+        };
+        let datacenter = &request.options.datacenter;
+        if !datacenter.is_empty() && *datacenter != self.datacenter {
+            return Carried::Here(Err(Error::new(Kind::NoPath)));
+        }
+        if is_local(request) || server.raft.is_leader() {
+            return Carried::Here(self.serve_here(server, request).await);
+        }
+        let Some(leader) = server.raft.leader().filter(|leader| leader.id != server.raft.id()) else {
+            return Carried::Here(Err(Error::new(Kind::NoLeader)));
+        };
+        if passing == Passing::Done {
+            return Carried::Here(Err(Error::new(Kind::NoLeader)));
+        }
+        let mut passed_on = Vec::with_capacity(bytes.len() + 1);
+        passed_on.push(PASSED_ON);
+        passed_on.extend_from_slice(bytes);
+        let deadline = Instant::now() + call_time(request);
+        self.carried(self.router.forward_to(leader.address, &passed_on, deadline).await)
+    }
+
+    /// What another server sent: an answer is passed on as it is, an error travelled one hop more.
+    #[expect(clippy::unused_self, reason = "reads as one step of an attempt")]
+    fn carried(&self, sent: Result<Vec<u8>, Error>) -> Carried {
+        match sent {
+            Ok(bytes) if request::is_answer(&bytes) => Carried::Far(bytes),
+            Ok(bytes) => match request::parse::<Outcome>(&bytes) {
+                Ok(outcome) => Carried::Here(outcome.map_err(Error::hop)),
+                Err(e) => Carried::Here(Err(Error::with(Kind::Unknown, e.to_string()))),
+            },
+            Err(error) => Carried::Here(Err(error)),
+        }
+    }
+
+    async fn serve_here(&self, server: &Server, request: &Request) -> Outcome {
+        match &request.body {
+            Body::Command(command) => self.change(server, command).await,
+            Body::Query(Query::Status(query)) => Ok(self.untimed(status::answer(server, query))),
+            Body::Query(Query::Operator(query)) => {
+                operator::answer(server, query).await.map(|reply| self.untimed(reply))
+            }
+            Body::Query(Query::Catalog(rows::Query::Datacenters)) => {
+                let names = vec![self.datacenter.clone()];
+                Ok(self.untimed(Reply::Catalog(rows::Reply::Datacenters(names))))
+            }
+            Body::Query(Query::Session(sessions::Query::Renew(id))) => {
+                session::renew(server, id).await.map(|reply| self.untimed(reply))
+            }
+            Body::Query(query) => self.read(server, request, query).await,
+        }
+    }
+
+    /// An answer that nobody can block on.
+    fn untimed(&self, reply: Reply) -> Answer {
+        Answer { meta: self.meta(0), reply }
+    }
+
+    fn meta(&self, index: u64) -> Meta {
+        let Some(server) = &self.server else {
+            return Meta { index, known_leader: false, last_contact_ms: 0 };
+        };
+        let last_contact = match server.raft.is_leader() {
+            true => Duration::ZERO,
+            false => server.raft.last_contact().unwrap_or(Duration::ZERO),
+        };
+        Meta {
+            index,
+            known_leader: server.raft.leader().is_some(),
+            last_contact_ms: u64::try_from(last_contact.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Settles what needs time or luck, proposes, and tells what applying it gave.
+    async fn change(&self, server: &Server, command: &Command) -> Outcome {
+        let mut command = command.clone();
+        let settled = match &mut command {
+            Command::Register(registration) => catalog::prepare(registration, &self.datacenter)?,
+            Command::Deregister(deregistration) => catalog::prepare_removal(deregistration)?,
+            Command::Kv(op) => kv::prepare(op, &server.store)?,
+            Command::Session(op) => session::prepare(op, &server.store)?,
+        };
+        let reply = match settled {
+            Prepared::Answer(reply) => reply,
+            Prepared::Propose => server.raft.propose(command.emit()).await??,
+        };
+        if let Command::Session(op) = &command {
+            session::note(server, op);
+        }
+        Ok(self.untimed(reply))
+    }
+
+    async fn read(&self, server: &Server, request: &Request, query: &Query) -> Outcome {
+        let filter = match request.options.filter.as_str() {
+            "" => None,
+            text => Some(text),
+        };
+        let read = reader(query, filter)?;
+        let gate = Gate::of(request.options.consistency, &server.raft);
+        let wait = self.wait(request);
+        let seen = block::block(&server.store, &gate, wait, read).await?;
+        Ok(Answer { meta: self.meta(seen.index), reply: seen.value })
+    }
+
+    /// How long a blocking query waits: what was asked within bounds, and up to a sixteenth more, so
+    /// that those who came together do not leave together.
+    fn wait(&self, request: &Request) -> Wait {
+        let time = block::wait_time(request.options.wait_ms);
+        Wait { after: request.options.min_index, time: time + self.roll(time / block::JITTER_PART) }
+    }
+
+    /// Rolls a duration of at most `most`.
+    fn roll(&self, most: Duration) -> Duration {
+        let most = u64::try_from(most.as_micros()).unwrap_or(u64::MAX);
+        let mut dice = self.dice.lock().unwrap_or_else(PoisonError::into_inner);
+        Duration::from_micros(dice.below(most.saturating_add(1)))
+    }
+}
+
+/// What preparing a command came to.
+enum Prepared {
+    /// It goes to the log.
+    Propose,
+    /// It is answered already.
+    Answer(Reply),
+}
+
+/// How a query is read from one state of the tables.
+type Read<'a> = Box<dyn Fn(&Tables) -> Seen<Reply> + Send + Sync + 'a>;
+
+/// Finds how a query is read.
+///
+/// # Errors
+///
+/// For a filter that does not fit the rows.
+fn reader<'a>(query: &'a Query, filter: Option<&str>) -> Result<Read<'a>, Error> {
+    match query {
+        Query::Kv(query) => Ok(Box::new(|tables| tables.kv(query).map(Reply::Kv))),
+        Query::Session(query) => session::reader(query),
+        Query::Catalog(query) => catalog::reader(query, filter),
+        Query::Health(query) => health::reader(query, filter),
+        Query::Status(_) | Query::Operator(_) => {
+            Err(Error::with(Kind::Failed, "answered without the tables"))
+        }
+    }
+}
+
+/// Whether any server answers this itself.
+fn is_local(request: &Request) -> bool {
+    match &request.body {
+        Body::Command(_) | Body::Query(Query::Session(sessions::Query::Renew(_))) => false,
+        Body::Query(Query::Status(_) | Query::Catalog(rows::Query::Datacenters)) => true,
+        Body::Query(Query::Operator(operations::Query::RemovePeer(_))) => false,
+        Body::Query(
+            Query::Kv(_)
+            | Query::Catalog(_)
+            | Query::Health(_)
+            | Query::Session(_)
+            | Query::Operator(_),
+        ) => request.options.consistency == Consistency::Stale,
+    }
+}
+
+/// Whether trying again may help and cannot do a thing twice.
+fn may_retry(error: &Error, request: &Request) -> bool {
+    match error.kind {
+        Kind::NoLeader | Kind::NotReady | Kind::NoServers => true,
+        Kind::Unknown => match &request.body {
+            Body::Command(_) => false,
+            Body::Query(_) => true,
+        },
+        Kind::Invalid | Kind::NotFound | Kind::Denied | Kind::NoPath | Kind::Failed => false,
+    }
+}
+
+/// How long another server may take to answer.
+fn call_time(request: &Request) -> Duration {
+    if request.options.min_index == 0 {
+        return CALL_TIME;
+    }
+    let wait = block::wait_time(request.options.wait_ms);
+    wait + wait / block::JITTER_PART + CALL_TIME
+}
+
+#[cfg(test)]
+mod tests;

@@ -89,6 +89,8 @@ struct Gone {
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
     index: Index,
+    /// How often the whole state was replaced; this server's own count.
+    epoch: u64,
     nodes: OrdMap<Name, Arc<Node>>,
     /// Node UUID to node name.
     node_ids: OrdMap<Name, Name>,
@@ -122,6 +124,11 @@ impl Tables {
     /// Tells the index of the last applied log entry.
     pub fn index(&self) -> Index {
         self.index
+    }
+
+    /// Tells apart states before and after a restored snapshot, whose indexes do not compare.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Changes the tables as the log entry at `index` says. On an error nothing but the index changes.
@@ -200,8 +207,9 @@ impl Store {
     }
 
     /// Replaces everything and rings every watch.
-    fn replace(&self, tables: Tables) {
+    fn replace(&self, mut tables: Tables) {
         let _writing = lock(&self.writer);
+        tables.epoch = self.tables().epoch + 1;
         self.publish(tables);
         lock(&self.watchers).ring_all();
     }

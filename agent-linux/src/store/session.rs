@@ -133,6 +133,11 @@ impl Tables {
         self.sessions.values()
     }
 
+    /// Tells whether a session lives.
+    pub fn has_session(&self, id: &str) -> bool {
+        self.sessions.contains_key(&fold(id))
+    }
+
     /// Enters a session's row and its bindings.
     pub(super) fn enter_session(&mut self, session: Session) {
         let (id, node) = (fold(&session.id), fold(&session.node));

@@ -1,0 +1,117 @@
+//! Blocking queries: reads that wait until the answer is newer than the client's.
+//!
+//! Source: <https://developer.hashicorp.com/consul/api-docs/features/blocking>.
+
+use super::Read;
+use crate::raft::Raft;
+use crate::store::{Seen, Store, Watch};
+use agent_core::model::Index;
+use agent_core::model::request::{Consistency, Error, Kind, Reply};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// How long a blocking query waits unless told.
+const WAIT_TIME_DEFAULT: Duration = Duration::from_secs(300);
+
+/// How long a blocking query may wait, before jitter.
+const WAIT_TIME_MAX: Duration = Duration::from_secs(600);
+
+/// A wait grows by at most this part of itself: clients leave that much room in their own timeouts.
+pub(super) const JITTER_PART: u32 = 16;
+
+/// Tells how long a query may wait that asked for `wait_ms` (0: nothing asked).
+pub(super) fn wait_time(wait_ms: u64) -> Duration {
+    match wait_ms {
+        0 => WAIT_TIME_DEFAULT,
+        asked => Duration::from_millis(asked).min(WAIT_TIME_MAX),
+    }
+}
+
+/// Until when to wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wait {
+    /// The answer must be newer than this; 0 does not wait at all.
+    pub(super) after: Index,
+    /// How long at most.
+    pub(super) time: Duration,
+}
+
+/// What makes a read fresh enough, and ends it when that can no longer be had.
+pub(super) enum Gate<'a> {
+    /// Any state will do.
+    Open,
+    /// The leader's state, by its lease.
+    Lease(&'a Raft),
+    /// The leader's state, after asking a quorum.
+    Quorum(&'a Raft),
+}
+
+impl<'a> Gate<'a> {
+    pub(super) fn of(consistency: Consistency, raft: &'a Raft) -> Self {
+        match consistency {
+            Consistency::Stale => Self::Open,
+            Consistency::Default => Self::Lease(raft),
+            Consistency::Consistent => Self::Quorum(raft),
+        }
+    }
+
+    async fn pass(&self) -> Result<(), Error> {
+        match self {
+            Self::Open => Ok(()),
+            Self::Lease(raft) => raft.lease().await,
+            Self::Quorum(raft) => raft.read_index().await,
+        }
+    }
+
+    /// Waits until this server no longer leads; for ever if that does not matter.
+    async fn lost(&self) {
+        match self {
+            Self::Open => std::future::pending().await,
+            Self::Lease(raft) | Self::Quorum(raft) => {
+                let mut leadership = raft.leadership();
+                // An error means that raft has stopped, which is as good as lost.
+                let _ = leadership.wait_for(|now| !now.is_self).await;
+            }
+        }
+    }
+}
+
+/// Reads until the answer is newer than `wait.after`, time is up, or the store was replaced.
+///
+/// # Errors
+///
+/// Those of the gate: there is no leader, or it changed while the query waited.
+pub(super) async fn block(
+    store: &Store,
+    gate: &Gate<'_>,
+    wait: Wait,
+    read: Read<'_>,
+) -> Result<Seen<Reply>, Error> {
+    let deadline = Instant::now() + wait.time;
+    let mut watch: Option<Watch> = None;
+    let mut epoch = None;
+    loop {
+        gate.pass().await?;
+        let tables = store.tables();
+        let seen = read(&tables);
+        let replaced = *epoch.get_or_insert(tables.epoch()) != tables.epoch();
+        if wait.after == 0 || seen.index > wait.after || replaced {
+            return Ok(seen);
+        }
+        drop(tables);
+        match &watch {
+            Some(watch) if watch.scopes() == seen.scopes => {
+                tokio::select! {
+                    rung = timeout_at(deadline, watch.rung()) => {
+                        if rung.is_err() {
+                            return Ok(seen);
+                        }
+                    }
+                    () = gate.lost() => return Err(Error::new(Kind::NoLeader)),
+                }
+            }
+            // Then read again, now that nothing can be missed.
+            Some(_) | None => watch = Some(store.watch(&seen.scopes)),
+        }
+    }
+}

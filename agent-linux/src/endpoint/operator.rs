@@ -1,0 +1,61 @@
+//! What operators ask of consensus.
+
+use super::Server as ThisServer;
+use crate::raft;
+use agent_core::model::operator::{Peer, Query, Reply, Server};
+use agent_core::model::request::{self, Error, Kind};
+
+/// Answers an operator. Removing a peer is for the leader.
+pub(super) async fn answer(server: &ThisServer, query: &Query) -> Result<request::Reply, Error> {
+    let reply = match query {
+        Query::RaftConfiguration => configuration(&server.raft),
+        Query::RemovePeer(peer) => remove(&server.raft, peer).await?,
+        Query::AutopilotHealth | Query::AutopilotConfiguration => {
+            return Err(Error::with(Kind::Failed, "Autopilot answers are not served yet"));
+        }
+    };
+    Ok(request::Reply::Operator(reply))
+}
+
+fn configuration(raft: &raft::Raft) -> Reply {
+    let leader = raft.leader().map(|leader| leader.id);
+    let (index, mut servers) = raft.configuration();
+    servers.sort_by_key(|(server, _)| server.address);
+    let row = |(server, voter): (raft::Server, bool)| Server {
+        leader: leader == Some(server.id),
+        id: server.node_id,
+        node: if server.name.is_empty() { "(unknown)".into() } else { server.name },
+        address: server.address.to_string(),
+        voter,
+    };
+    Reply::RaftConfiguration { servers: servers.into_iter().map(row).collect(), index }
+}
+
+async fn remove(raft: &raft::Raft, peer: &Peer) -> Result<Reply, Error> {
+    let (_, servers) = raft.configuration();
+    let found = servers.into_iter().find(|(server, _)| match peer {
+        Peer::Address(address) => server.address.to_string() == *address,
+        Peer::Id(id) => server.node_id == *id,
+    });
+    let Some((server, _)) = found else {
+        let (what, which) = match peer {
+            Peer::Address(address) => ("address", address),
+            Peer::Id(id) => ("id", id),
+        };
+        let text = format!("{what} {which:?} was not found in the Raft configuration");
+        return Err(Error::with(Kind::Invalid, text));
+    };
+    match raft.remove_server(server.id).await {
+        Ok(()) => Ok(Reply::Removed),
+        Err(raft::Error::NotLeader) => Err(Error::new(Kind::NoLeader)),
+        Err(raft::Error::Timeout) => {
+            Err(Error::with(Kind::Unknown, "the change was not confirmed in time"))
+        }
+        Err(
+            error @ (raft::Error::Disk(_)
+            | raft::Error::Initialized
+            | raft::Error::Quorum
+            | raft::Error::Stopped(_)),
+        ) => Err(Error::with(Kind::Failed, format!("{error:?}"))),
+    }
+}
