@@ -289,12 +289,7 @@ pub async fn skip_body<R: Read>(
 /// # Panics
 ///
 /// If the body has more than `u32::MAX` bytes.
-pub async fn write<W: Write>(
-    to: &mut W,
-    kind: Kind,
-    id: u32,
-    body: &[u8],
-) -> Result<(), W::Error> {
+pub async fn write<W: Write>(to: &mut W, kind: Kind, id: u32, body: &[u8]) -> Result<(), W::Error> {
     let length = u32::try_from(body.len()).expect("bodies are far below 4 GiB");
     to.write_all(&Header::new(kind, id, length).emit()).await?;
     to.write_all(body).await?;
@@ -374,10 +369,7 @@ mod tests {
         let long = Header::new(Kind::Request, 1, 11).emit();
         let error = Header::parse(&long, 10).unwrap_err();
         assert_eq!(error, Error::TooLong { length: 11, max: 10 });
-        assert_eq!(
-            std::format!("{error}"),
-            "frame of 11 bytes is too long, at most 10 are taken"
-        );
+        assert_eq!(std::format!("{error}"), "frame of 11 bytes is too long, at most 10 are taken");
         let mut foreign = long;
         foreign[8] = 99;
         assert_eq!(Header::parse(&foreign, 99), Err(Error::Kind(99)));

@@ -36,7 +36,6 @@ use agent_core::model::{catalog as rows, operator as operations, session as sess
 use agent_core::rand::Rng;
 use block::{Gate, Wait};
 use std::borrow::Cow;
-use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -224,7 +223,11 @@ impl Inner {
 
     /// Whether the token's holder may ask this. The authorizer enters here; without access control
     /// everybody may ask everything.
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the seam for access control")]
+    #[expect(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "the seam for access control"
+    )]
     fn authorise(&self, _request: &Request) -> Result<(), Error> {
         Ok(())
     }
@@ -241,7 +244,8 @@ impl Inner {
         if is_local(request) || server.raft.is_leader() {
             return Carried::Here(self.serve_here(server, request).await);
         }
-        let Some(leader) = server.raft.leader().filter(|leader| leader.id != server.raft.id()) else {
+        let Some(leader) = server.raft.leader().filter(|leader| leader.id != server.raft.id())
+        else {
             return Carried::Here(Err(Error::new(Kind::NoLeader)));
         };
         if passing == Passing::Done {

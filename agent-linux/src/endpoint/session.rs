@@ -4,7 +4,7 @@
 
 use super::{Prepared, Read, Server};
 use crate::store::Store;
-use agent_core::model::request::{self, Error, Kind, Reply};
+use agent_core::model::request::{Error, Kind, Reply};
 use agent_core::model::session::{Op, Query, Session};
 use agent_core::time::GoDuration;
 use std::collections::BTreeMap;
@@ -90,7 +90,7 @@ pub(super) fn reader(query: &Query) -> Result<Read<'_>, Error> {
     if let Query::Info(id) = query {
         check_id(id)?;
     }
-    Ok(Box::new(move |tables| tables.session(query).map(request::Reply::Session)))
+    Ok(Box::new(move |tables| tables.session(query).map(Reply::Session)))
 }
 
 /// Starts a session's TTL anew and tells the session, none if it has ended.

@@ -1,4 +1,6 @@
 //! Consensus among the servers: the only place that names openraft.
+mod machine;
+
 use agent_core::model::Index;
 use agent_core::model::request::{self, Kind, Reply};
 use serde::{Deserialize, Serialize};

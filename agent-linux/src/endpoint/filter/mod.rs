@@ -11,12 +11,11 @@
 mod parse;
 mod row;
 
-pub use row::{Row, Selectable};
+pub use row::{Row, Selectable, Selectors, Shape, Value};
 
 use agent_core::model::request::{Error, Kind};
 use parse::{Expression, Operator};
 use regex_lite::{Regex, RegexBuilder};
-use row::{Shape, Value};
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -96,7 +95,7 @@ pub fn apply<T: Selectable>(
     Ok(rows.into_iter().filter(|(_, row)| filter.fits(row)).collect())
 }
 
-fn check(expression: Expression, selectors: row::Selectors) -> Result<Test, String> {
+fn check(expression: Expression, selectors: Selectors) -> Result<Test, String> {
     let all = |parts: Vec<Expression>| -> Result<Vec<Test>, String> {
         parts.into_iter().map(|part| check(part, selectors)).collect()
     };
@@ -113,13 +112,12 @@ fn check(expression: Expression, selectors: row::Selectors) -> Result<Test, Stri
 }
 
 /// Finds the shape of what a selector names; the text of an error names it as far as it is wrong.
-fn find(selector: &[String], selectors: row::Selectors) -> Result<Shape, String> {
+fn find(selector: &[String], selectors: Selectors) -> Result<Shape, String> {
     let mut fields = selectors;
     let mut names = selector.iter().enumerate();
     while let Some((at, name)) = names.next() {
-        let invalid = |upto: usize| {
-            Err(format!("Selector {:?} is not valid", selector[..=upto].join(".")))
-        };
+        let invalid =
+            |upto: usize| Err(format!("Selector {:?} is not valid", selector[..=upto].join(".")));
         let Some((_, shape)) = fields.iter().find(|(known, _)| known == name) else {
             return invalid(at);
         };
@@ -149,11 +147,12 @@ fn want(
     let selector = || selector.join(".");
     let fits = match operator {
         Equal | NotEqual => matches!(shape, Shape::Text | Shape::Number | Shape::Flag),
-        In | NotIn => matches!(shape, Shape::Text | Shape::Texts | Shape::Map | Shape::RecordMap(_)),
-        IsEmpty | IsNotEmpty => matches!(
-            shape,
-            Shape::Texts | Shape::Map | Shape::RecordMap(_) | Shape::Records(_)
-        ),
+        In | NotIn => {
+            matches!(shape, Shape::Text | Shape::Texts | Shape::Map | Shape::RecordMap(_))
+        }
+        IsEmpty | IsNotEmpty => {
+            matches!(shape, Shape::Texts | Shape::Map | Shape::RecordMap(_) | Shape::Records(_))
+        }
         Matches | NotMatches => matches!(shape, Shape::Text),
     };
     if !fits {

@@ -366,8 +366,10 @@ impl<'a> Parser<'a> {
         }
         self.attempt(|p| p.literal(".").and_then(|()| p.class(DIGIT, |b| b.is_ascii_digit())));
         let text = self.text[start..self.at].to_owned();
-        if !matches!(self.rest().as_bytes().first(), None | Some(b' ' | b'\t' | b'\r' | b'\n' | b')'))
-        {
+        if !matches!(
+            self.rest().as_bytes().first(),
+            None | Some(b' ' | b'\t' | b'\r' | b'\n' | b')')
+        ) {
             self.die("number", "Invalid number literal");
             return None;
         }

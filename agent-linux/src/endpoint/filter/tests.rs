@@ -26,10 +26,7 @@ fn instance() -> Instance {
     Instance {
         node: node().into(),
         service: service.into(),
-        checks: vec![
-            check("c1", Status::Passing).into(),
-            check("c2", Status::Warning).into(),
-        ],
+        checks: vec![check("c1", Status::Passing).into(), check("c2", Status::Warning).into()],
     }
 }
 
