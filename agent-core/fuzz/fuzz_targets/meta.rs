@@ -1,0 +1,9 @@
+//! See `targets::meta`.
+#![no_main]
+
+#[path = "../replay.rs"]
+mod replay;
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::meta(data));

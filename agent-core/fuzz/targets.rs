@@ -1,0 +1,258 @@
+//! Every decoder of this crate that sees bytes from outside, as `fn(&[u8])`.
+//!
+//! What parses must survive being emitted and parsed again, and nothing may panic.
+
+use super::replay::Target;
+use agent_core::gossip::meta::Meta;
+use agent_core::gossip::news::News;
+use agent_core::gossip::sync::{Frame, HEAD_BYTES, Purpose};
+use agent_core::gossip::{Config, Pool, Role};
+use agent_core::model::command::Command;
+use agent_core::model::kv::{Op, Put};
+use agent_core::model::request::{self, Answer, Body, Options, Outcome, Query, Reply, Request};
+use agent_core::model::{catalog, kv};
+use agent_core::time::{Duration, Instant, parse_go};
+use agent_core::wire::frame;
+use agent_core::wire::packet::{Emitter, PACKET_BYTES_MAX, Packet};
+use std::net::SocketAddr;
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    Target { name: "packet", run: packet, seeds: packets },
+    Target { name: "pool", run: pool, seeds: conversations },
+    Target { name: "meta", run: meta, seeds: metas },
+    Target { name: "frame", run: frame, seeds: frames },
+    Target { name: "command", run: command, seeds: commands },
+    Target { name: "request", run: request, seeds: requests },
+    Target { name: "outcome", run: outcome, seeds: outcomes },
+    Target { name: "duration", run: duration, seeds: durations },
+];
+
+/// A gossip datagram: header, updates, broadcasts.
+pub fn packet(data: &[u8]) {
+    let Ok(packet) = Packet::parse(data) else { return };
+    let mut again = [0; 2 * PACKET_BYTES_MAX];
+    let mut emitter = Emitter::new(&mut again, &packet.header).expect("a parsed header fits");
+    let mut updates = Vec::new();
+    for update in packet.updates() {
+        if emitter.push_update(&update).is_ok() {
+            updates.push(update);
+        }
+    }
+    for broadcast in packet.broadcasts() {
+        if let Some(news) = News::parse(broadcast) {
+            let mut out = vec![0; broadcast.len()];
+            assert_eq!(news.emit(&mut out), Some(broadcast.len()), "news keep their length");
+            assert_eq!(out, broadcast, "news are emitted as they came");
+        }
+    }
+    let length = emitter.finish();
+    let second = Packet::parse(&again[..length]).expect("what was emitted parses");
+    assert_eq!(second.header, packet.header);
+    assert!(second.updates().eq(updates), "updates survive");
+}
+
+const NOW: Instant = Instant::from_micros(1_000_000);
+
+fn here(last: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, last], 8301))
+}
+
+fn described(last: u8) -> Meta {
+    Meta {
+        name: format!("node{last}"),
+        role: Role::Server,
+        dc: "dc1".into(),
+        node_id: std::array::from_fn(|at| last.wrapping_mul(at as u8 + 3)),
+        build: "1.8.7:".into(),
+        protocol: 2,
+        rpc_port: 8300,
+        wan_port: 0,
+        expect: 3,
+        bootstrap: false,
+        non_voter: false,
+        raft_id: u64::from(last),
+        tags: vec![("k".into(), "v".into())],
+    }
+}
+
+fn member(last: u8) -> Pool {
+    let (meta, seed) = (described(last), u64::from(last));
+    Pool::new(Config::lan(), meta, here(last), 1, seed, NOW).expect("metadata fits")
+}
+
+/// A full member among peers that send anything at any time: steps of kind and a number, which
+/// is milliseconds for a step of time and else the length of the bytes that follow.
+pub fn pool(data: &[u8]) {
+    let (mut pool, mut now, mut rest) = (member(2), NOW, data);
+    while let [kind, low, high, tail @ ..] = rest {
+        let number = u16::from_le_bytes([*low, *high]);
+        let length = if kind % 5 == 1 { 0 } else { usize::from(number).min(tail.len()) };
+        let (bytes, next) = tail.split_at(length);
+        rest = next;
+        match kind % 5 {
+            0 => pool.handle_datagram(now, here(1), bytes),
+            1 => {
+                now = now + Duration::from_millis(u64::from(number));
+                pool.handle_timeout(now);
+            }
+            2 => _ = pool.handle_sync_hello(now, here(1), bytes),
+            3 => _ = pool.handle_sync_reply(now, here(1), bytes),
+            _ => _ = pool.handle_sync_rest(now, bytes),
+        }
+        let mut out = [0; PACKET_BYTES_MAX];
+        while pool.poll_transmit(now, &mut out).is_some() {}
+        while pool.poll_event().is_some() {}
+        assert!(pool.members().count() >= 1, "we are always in our own list");
+    }
+    assert_eq!(pool.stats().faults, 0, "foca took every call");
+}
+
+/// Metadata of a member.
+pub fn meta(data: &[u8]) {
+    if let Ok(meta) = Meta::parse(data) {
+        let bytes = meta.emit().expect("what parsed can be emitted");
+        assert_eq!(Meta::parse(&bytes).as_ref(), Ok(&meta));
+    }
+}
+
+/// A stream frame's header, and a push/pull frame's head.
+pub fn frame(data: &[u8]) {
+    if let Some(bytes) = data.first_chunk::<{ frame::HEADER_BYTES }>() {
+        for max in [0, frame::REQUEST_BYTES_MAX, frame::RAFT_BYTES_MAX, u32::MAX] {
+            if let Ok(header) = frame::Header::parse(bytes, max) {
+                assert_eq!(header.emit(), *bytes);
+                assert!(header.length <= max);
+            }
+        }
+    }
+    if let Some(head) = data.first_chunk::<HEAD_BYTES>() {
+        for frame in [Frame::Hello, Frame::Reply, Frame::Rest] {
+            let _ = frame.check(*head);
+        }
+    }
+}
+
+/// An entry of the raft log.
+pub fn command(data: &[u8]) {
+    if let Ok(command) = Command::parse(data) {
+        assert_eq!(Command::parse(&command.emit()), Ok(command));
+    }
+}
+
+/// What RPC carries to a server.
+pub fn request(data: &[u8]) {
+    if let Ok(message) = request::parse::<Request>(data) {
+        assert_eq!(request::parse::<Request>(&request::emit(&message)), Ok(message));
+    }
+}
+
+/// What RPC carries back.
+pub fn outcome(data: &[u8]) {
+    if let Ok(message) = request::parse::<Outcome>(data) {
+        assert_eq!(request::parse::<Outcome>(&request::emit(&message)), Ok(message));
+    }
+}
+
+/// Go's text form of a duration.
+pub fn duration(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        let _ = parse_go(text);
+    }
+}
+
+/// Two members meet; answers the second's input as steps for [`pool`], and each datagram alone.
+fn meeting() -> (Vec<u8>, Vec<Vec<u8>>) {
+    let (mut one, mut two) = (member(1), member(2));
+    let (mut steps, mut datagrams) = (Vec::new(), Vec::new());
+    let step = |steps: &mut Vec<u8>, kind: u8, bytes: &[u8]| {
+        let length = u16::try_from(bytes.len()).expect("small frames");
+        steps.push(kind);
+        steps.extend(length.to_le_bytes());
+        steps.extend(bytes);
+    };
+    let hello = one.sync_hello(Purpose::Join)[HEAD_BYTES..].to_vec();
+    step(&mut steps, 2, &hello);
+    let reply = two.handle_sync_hello(NOW, here(1), &hello).expect("hello is taken");
+    let rest = one.handle_sync_reply(NOW, here(2), &reply[HEAD_BYTES..]).expect("so is the reply");
+    step(&mut steps, 4, &rest[HEAD_BYTES..]);
+    two.handle_sync_rest(NOW, &rest[HEAD_BYTES..]).expect("and the rest");
+    let mut now = NOW;
+    for _ in 0..40 {
+        now = now + Duration::from_millis(100);
+        one.handle_timeout(now);
+        two.handle_timeout(now);
+        steps.extend([1, 100, 0]);
+        let mut out = [0; PACKET_BYTES_MAX];
+        while let Some(transmit) = one.poll_transmit(now, &mut out) {
+            step(&mut steps, 0, &out[..transmit.len]);
+            two.handle_datagram(now, here(1), &out[..transmit.len]);
+            datagrams.push(out[..transmit.len].to_vec());
+        }
+        while let Some(transmit) = two.poll_transmit(now, &mut out) {
+            one.handle_datagram(now, here(2), &out[..transmit.len]);
+            datagrams.push(out[..transmit.len].to_vec());
+        }
+    }
+    (steps, datagrams)
+}
+
+fn packets() -> Vec<Vec<u8>> {
+    meeting().1
+}
+
+fn conversations() -> Vec<Vec<u8>> {
+    vec![meeting().0]
+}
+
+fn metas() -> Vec<Vec<u8>> {
+    vec![described(1).emit().expect("fits")]
+}
+
+fn frames() -> Vec<Vec<u8>> {
+    let header = frame::Header::new(frame::Kind::Request, 7, 300).emit();
+    vec![header.to_vec(), member(1).sync_hello(Purpose::Repair)]
+}
+
+fn commands() -> Vec<Vec<u8>> {
+    let put = Put { key: "a/b".into(), value: b"value".to_vec(), flags: 42 };
+    let register = catalog::Register {
+        node: agent_core::model::node::Node { name: "n".into(), ..Default::default() },
+        service: Some(agent_core::model::service::Service::default()),
+        checks: vec![agent_core::model::check::Check::default()],
+        ..Default::default()
+    };
+    [
+        Command::Kv(Op::Set(put.clone())),
+        Command::Kv(Op::Cas(put.clone(), 9)),
+        Command::Kv(Op::Acquire(put, "session".into())),
+        Command::Kv(Op::DeleteTree("a/".into())),
+        Command::Register(Box::new(register)),
+        Command::Deregister(catalog::Deregister { node: "n".into(), ..Default::default() }),
+    ]
+    .iter()
+    .map(Command::emit)
+    .collect()
+}
+
+fn requests() -> Vec<Vec<u8>> {
+    let query = Body::Query(Query::Kv(kv::Query::List("a/".into())));
+    let options = Options { filter: "Meta.a == b".into(), min_index: 7, ..Default::default() };
+    let command = Command::parse(&commands()[0]).expect("own bytes");
+    vec![
+        request::emit(&Request { options: options.clone(), body: query }),
+        request::emit(&Request { options, body: Body::Command(command) }),
+    ]
+}
+
+fn outcomes() -> Vec<Vec<u8>> {
+    let entry = kv::Entry { key: "a".into(), value: b"b".to_vec(), ..Default::default() };
+    let reply = Reply::Kv(kv::Reply::Entries(vec![std::sync::Arc::new(entry)]));
+    let answer: Outcome = Ok(Answer { meta: Default::default(), reply });
+    let error: Outcome = Err(request::Error::new(request::Kind::NoLeader).hop());
+    vec![request::emit(&answer), request::emit(&error)]
+}
+
+fn durations() -> Vec<Vec<u8>> {
+    ["1h2m3.5s", "-100ms", "0", "9223372036s", "1.5us", "3ns"].map(Vec::from).to_vec()
+}
