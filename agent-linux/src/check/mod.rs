@@ -61,8 +61,8 @@ impl Outcome {
 pub enum Work {
     /// Run this every so often.
     Run(Job),
-    /// Wait for reports.
-    Ttl,
+    /// Wait for reports, at least this often.
+    Ttl(agent_core::time::Duration),
     /// Copy another's health.
     Alias(Alias),
     /// Nothing: its status is set by hand.
@@ -147,7 +147,7 @@ impl Work {
                 output_bytes,
             }))
         } else if definition.ttl > agent_core::time::Duration::ZERO {
-            Self::Ttl
+            Self::Ttl(definition.ttl)
         } else {
             Self::Nothing
         })
