@@ -50,11 +50,11 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 /// The fields of one object, each handed out once.
-pub(super) struct Fields(serde_json::map::IntoIter);
+pub(crate) struct Fields(serde_json::map::IntoIter);
 
 impl Fields {
     /// Opens an object; `null` is an empty one.
-    pub(super) fn of(value: Value, want: &'static str) -> Result<Self, Error> {
+    pub(crate) fn of(value: Value, want: &'static str) -> Result<Self, Error> {
         match value {
             Value::Null => Ok(Self(Map::new().into_iter())),
             other => Ok(Self(other.object("", want)?.into_iter())),
@@ -62,19 +62,19 @@ impl Fields {
     }
 
     /// Hands out a field: its folded name, its name as spelled, its value; `null`s are left out.
-    pub(super) fn next(&mut self) -> Option<(String, String, Value)> {
+    pub(crate) fn next(&mut self) -> Option<(String, String, Value)> {
         let (key, value) = self.0.find(|(_, value)| !value.is_null())?;
         Some((folded(&key), key, value))
     }
 }
 
 /// Folds `EnableTagOverride`, `enable_tag_override` and the like into one spelling.
-pub(super) fn folded(key: &str) -> String {
+pub(crate) fn folded(key: &str) -> String {
     key.chars().filter(|c| *c != '_').flat_map(char::to_lowercase).collect()
 }
 
 /// Reads a JSON value as a Go type.
-pub(super) trait GoType: Sized {
+pub(crate) trait GoType: Sized {
     /// Reads a string.
     fn string(self, key: &str) -> Result<String, Error>;
     /// Reads a whole number that fits Go's `int`.
@@ -164,13 +164,13 @@ impl GoType for Value {
 }
 
 /// Turns signed nanoseconds to a span; negative ones to zero, below a microsecond to one.
-pub(super) fn from_nanos(nanos: i64) -> Duration {
+pub(crate) fn from_nanos(nanos: i64) -> Duration {
     let nanos = u64::try_from(nanos).unwrap_or(0);
     Duration::from_micros(nanos.div_ceil(1_000))
 }
 
 /// Says what Go's `time.ParseDuration` says about a text that it refuses.
-pub(super) fn go_fault(text: &str) -> String {
+pub(crate) fn go_fault(text: &str) -> String {
     let digits = text.trim_start_matches(['-', '+']);
     let rest = digits.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
     let unit: String = rest.chars().take_while(|c| *c != '.' && !c.is_ascii_digit()).collect();
@@ -199,7 +199,7 @@ fn mismatch(value: &Value, key: &str, want: &'static str) -> Error {
 }
 
 /// Puts a field into an object unless it is empty, zero or false.
-pub(super) fn put(map: &mut Map<String, Value>, key: &str, value: &impl Serialize) {
+pub(crate) fn put(map: &mut Map<String, Value>, key: &str, value: &impl Serialize) {
     let value = serde_json::to_value(value).expect("texts, numbers, lists and maps serialize");
     let empty = match &value {
         Value::Null | Value::Bool(false) => true,
@@ -215,7 +215,7 @@ pub(super) fn put(map: &mut Map<String, Value>, key: &str, value: &impl Serializ
 }
 
 /// Puts a span into an object as Go writes it, unless it is zero.
-pub(super) fn put_duration(map: &mut Map<String, Value>, key: &str, span: Duration) {
+pub(crate) fn put_duration(map: &mut Map<String, Value>, key: &str, span: Duration) {
     if span > Duration::ZERO {
         map.insert(key.to_owned(), Value::String(go_text(span)));
     }

@@ -18,7 +18,7 @@ pub mod cidr;
 mod debug;
 mod default;
 pub mod definition;
-mod field;
+pub(crate) mod field;
 mod hcl;
 mod layer;
 mod reader;

@@ -1,0 +1,213 @@
+//! Query parameters, and the options that all reads and writes share.
+
+use super::path::{Plus, decode, encode_param};
+use super::reply::Refusal;
+use super::route::Call;
+use agent_core::model::Map;
+use agent_core::model::request::{Consistency, Options};
+use agent_core::time::parse_go;
+use hyper::HeaderMap;
+use hyper::header::{AUTHORIZATION, CACHE_CONTROL};
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// Most parameters that are looked at; the rest is refused as a flood.
+const PARAMS_MAX: usize = 256;
+
+/// A request's query parameters in the order given.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Params<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'a> Params<'a> {
+    /// Reads a query string; nothing for a broken escape or a flood.
+    pub(super) fn parse(query: Option<&'a str>) -> Option<Self> {
+        let mut pairs = Vec::new();
+        for pair in query.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if pairs.len() == PARAMS_MAX {
+                return None;
+            }
+            pairs.push((decode(name, Plus::Space)?, decode(value, Plus::Space)?));
+        }
+        Some(Self(pairs))
+    }
+
+    /// Tells whether a parameter is there, with or without a value.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(have, _)| have == name)
+    }
+
+    /// Finds the first value of a parameter; empty if it is not there.
+    pub(super) fn get(&self, name: &str) -> &str {
+        self.0.iter().find(|(have, _)| have == name).map_or("", |(_, value)| value)
+    }
+
+    /// Finds all values of a parameter.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(have, _)| have == name).map(|(_, value)| &**value)
+    }
+
+    /// Writes the parameters as Go's `url.Values.Encode` does: sorted by name.
+    pub(super) fn encode(&self) -> String {
+        let mut pairs: Vec<_> = self.0.iter().collect();
+        pairs.sort_by(|a, b| a.0.cmp(&b.0));
+        let texts: Vec<String> = pairs
+            .iter()
+            .map(|(name, value)| format!("{}={}", encode_param(name), encode_param(value)))
+            .collect();
+        texts.join("&")
+    }
+
+    /// Reads the `node-meta=key:value` parameters.
+    pub(super) fn node_meta(&self) -> Map {
+        let pairs = self.all("node-meta").map(|pair| pair.split_once(':').unwrap_or((pair, "")));
+        pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    }
+}
+
+/// Finds the ACL token: `?token=`, `X-Consul-Token`, `Authorization: Bearer`.
+pub(super) fn token(params: &Params<'_>, headers: &HeaderMap) -> String {
+    let given = params.get("token");
+    if !given.is_empty() {
+        return given.to_owned();
+    }
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(token) = header("x-consul-token").filter(|token| !token.is_empty()) {
+        return token.to_owned();
+    }
+    let bearer = header(AUTHORIZATION.as_str()).and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    });
+    bearer.unwrap_or("").to_owned()
+}
+
+/// Refuses what only Consul Enterprise knows.
+pub(super) fn refuse_namespaces(call: &Call<'_>) -> Result<(), Refusal> {
+    if call.params.has("ns") {
+        return Err(Refusal::bad(
+            "Bad request: Invalid query parameter: \"ns\" - Namespaces are a Consul Enterprise \
+             feature",
+        ));
+    }
+    if call.headers.contains_key("x-consul-namespace") {
+        return Err(Refusal::bad(
+            "Bad request: Invalid header: \"X-Consul-Namespace\" - Namespaces are a Consul \
+             Enterprise feature",
+        ));
+    }
+    Ok(())
+}
+
+/// Reads the options of a write.
+pub(super) fn write_options(call: &Call<'_>) -> Result<Options, Refusal> {
+    refuse_namespaces(call)?;
+    Ok(Options {
+        token: token(&call.params, call.headers),
+        datacenter: call.params.get("dc").to_owned(),
+        ..Options::default()
+    })
+}
+
+/// Reads the options of a read: consistency, blocking, sorting, filter.
+pub(super) fn read_options(call: &Call<'_>) -> Result<Options, Refusal> {
+    let mut options = write_options(call)?;
+    let params = &call.params;
+    let (consistency, max_stale) = consistency(call)?;
+    options.consistency = consistency;
+    options.max_stale_ms = millis(max_stale);
+    let wait = params.get("wait");
+    if !wait.is_empty() {
+        let span = go_duration(wait).ok_or(Refusal::bad("Invalid wait time"))?;
+        options.wait_ms = millis(span);
+    }
+    let index = params.get("index");
+    if !index.is_empty() {
+        options.min_index = index.parse().map_err(|_| Refusal::bad("Invalid index"))?;
+    }
+    options.near = match params.get("near") {
+        "_agent" => call.settings.node_name.clone(),
+        other => other.to_owned(),
+    };
+    options.filter = params.get("filter").to_owned();
+    Ok(options)
+}
+
+/// Reads how fresh a read must be, and how old a stale answer may be (zero for any age).
+fn consistency(call: &Call<'_>) -> Result<(Consistency, Duration), Refusal> {
+    let params = &call.params;
+    let consistent = params.has("consistent");
+    let cached = params.has("cached");
+    let mut stale = params.has("stale");
+    let mut max_stale = Duration::ZERO;
+    let text = params.get("max_stale");
+    if !text.is_empty() {
+        let refusal = || Refusal::bad(format!("Invalid max_stale value {text:?}"));
+        max_stale = go_duration(text).ok_or_else(refusal)?;
+        stale |= max_stale > Duration::ZERO;
+    }
+    let told = stale || consistent || cached || params.has("leader");
+    let discovery = call.settings.discovery_max_stale;
+    if !told && discovery > Duration::ZERO && call.is_discovery() {
+        return Ok((Consistency::Stale, discovery));
+    }
+    if stale && consistent {
+        return Err(Refusal::bad("Cannot specify ?stale with ?consistent, conflicting semantics."));
+    }
+    if cached && consistent {
+        return Err(Refusal::bad(
+            "Cannot specify ?cached with ?consistent, conflicting semantics.",
+        ));
+    }
+    check_cache_control(call.headers)?;
+    let level = match (stale, consistent) {
+        (true, _) => Consistency::Stale,
+        (false, true) => Consistency::Consistent,
+        (false, false) => Consistency::Default,
+    };
+    Ok((level, max_stale))
+}
+
+/// Refuses a `Cache-Control` header whose numbers are none.
+fn check_cache_control(headers: &HeaderMap) -> Result<(), Refusal> {
+    let Some(value) = headers.get(CACHE_CONTROL).and_then(|value| value.to_str().ok()) else {
+        return Ok(());
+    };
+    for directive in value.split(',') {
+        if let Some((name, number)) = directive.trim().split_once('=')
+            && matches!(name.to_ascii_lowercase().as_str(), "max-age" | "stale-if-error")
+            && number.parse::<u64>().is_err()
+        {
+            return Err(Refusal::bad("Invalid Cache-Control header."));
+        }
+    }
+    Ok(())
+}
+
+/// Reads a Go duration; a negative one is zero.
+pub(super) fn go_duration(text: &str) -> Option<Duration> {
+    parse_go(text).ok().map(|nanos| Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)))
+}
+
+/// Counts milliseconds, a started one as whole so that a short wait is not taken for none.
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX)
+}
+
+/// Reads a number as Go's `strconv.ParseUint` does, with its words.
+pub(super) fn parse_uint(text: &str) -> Result<u64, Refusal> {
+    text.parse().map_err(|_| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let why = if digits { "value out of range" } else { "invalid syntax" };
+        Refusal::failed(format!("strconv.ParseUint: parsing {text:?}: {why}"))
+    })
+}
+
+/// Reads a truth value as Go's `strconv.ParseBool` does.
+pub(super) fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}

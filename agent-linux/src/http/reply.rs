@@ -1,0 +1,415 @@
+//! Pages: what goes back to a client. The one place of status codes, error texts and headers.
+
+use super::path::encode;
+use super::route::Call;
+use super::view;
+use agent_core::model::request::{Error, Kind, Meta};
+use bytes::Bytes;
+use flate2::{Compress, Compression, FlushCompress, Status};
+use hyper::body::{Frame, SizeHint};
+use hyper::header::{
+    ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName,
+    HeaderValue, LOCATION, VARY,
+};
+use hyper::{Method, Response, StatusCode};
+use serde::Serialize;
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::sync::mpsc;
+
+/// Bodies below this go out as they are: they fit one packet with their headers anyway.
+const COMPRESS_BYTES_MIN: usize = 1024;
+
+const INDEX: HeaderName = HeaderName::from_static("x-consul-index");
+const KNOWN_LEADER: HeaderName = HeaderName::from_static("x-consul-knownleader");
+const LAST_CONTACT: HeaderName = HeaderName::from_static("x-consul-lastcontact");
+const EFFECTIVE: HeaderName = HeaderName::from_static("x-consul-effective-consistency");
+const CACHE: HeaderName = HeaderName::from_static("x-cache");
+pub(super) const CONTENT_HASH: HeaderName = HeaderName::from_static("x-consul-contenthash");
+pub(super) const REASON: HeaderName = HeaderName::from_static("x-consul-reason");
+
+/// Type of a plain text, as Go finds it out.
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// A request that is answered without asking anybody.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Refusal {
+    /// The status code.
+    pub status: StatusCode,
+    /// The text that clients compare.
+    pub text: Cow<'static, str>,
+}
+
+impl Refusal {
+    /// Refuses with 400.
+    pub(super) fn bad(text: impl Into<Cow<'static, str>>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, text: text.into() }
+    }
+
+    /// Refuses with 500, where Consul does so.
+    pub(super) fn failed(text: impl Into<Cow<'static, str>>) -> Self {
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, text: text.into() }
+    }
+
+    /// Refuses what Consul's servers would: 500, and one hop away for clients.
+    pub(super) fn by_server(call: &Call<'_>, text: impl Into<String>) -> Self {
+        let error = Error::with(Kind::Invalid, text);
+        let error = if call.settings.server { error } else { error.hop() };
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<Refusal> for Page {
+    fn from(refusal: Refusal) -> Self {
+        Self::text(refusal.status, refusal.text)
+    }
+}
+
+/// A page before it is put on the wire.
+#[derive(Debug)]
+pub(super) struct Page {
+    /// The status code.
+    pub status: StatusCode,
+    /// The `Content-Type`, or empty for none.
+    pub kind: &'static str,
+    /// The body.
+    pub body: Vec<u8>,
+    /// Further headers.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Page {
+    /// An empty page.
+    pub(super) fn empty(status: StatusCode) -> Self {
+        Self { status, kind: "", body: Vec::new(), headers: Vec::new() }
+    }
+
+    /// A plain text.
+    pub(super) fn text(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
+        let body = text.into().into_owned().into_bytes();
+        let kind = if body.is_empty() { "" } else { TEXT };
+        Self { status, kind, body, headers: Vec::new() }
+    }
+
+    /// Bytes as they are stored. Never a type that a browser would run.
+    pub(super) fn raw(body: Vec<u8>) -> Self {
+        let kind = match std::str::from_utf8(&body) {
+            Ok(text) if !text.contains('\0') => TEXT,
+            Ok(_) | Err(_) => "application/octet-stream",
+        };
+        Self { status: StatusCode::OK, kind, body, headers: Vec::new() }
+    }
+
+    /// A JSON value, indented if the client likes.
+    pub(super) fn json<T: Serialize + ?Sized>(call: &Call<'_>, value: &T) -> Self {
+        let body = view::to_bytes(value, call.is_pretty());
+        Self { status: StatusCode::OK, kind: "application/json", body, headers: Vec::new() }
+    }
+
+    /// The same page under another status.
+    pub(super) fn status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// The same page with a further header; a value that no header can hold is left out.
+    pub(super) fn header(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.push((name, value));
+        }
+        self
+    }
+
+    /// The answer to a method that the path does not know.
+    pub(super) fn not_allowed(method: &Method, allow: &str) -> Self {
+        let text = format!("method {method} not allowed");
+        Self::text(StatusCode::METHOD_NOT_ALLOWED, text).header(ALLOW, allow)
+    }
+
+    /// Sends the client to another path, with the same query.
+    pub(super) fn moved(method: &Method, path: &str, query: Option<&str>) -> Self {
+        let query = query.map_or(String::new(), |query| format!("?{query}"));
+        let to = format!("{path}{query}");
+        let mut page = Self::empty(StatusCode::MOVED_PERMANENTLY);
+        if method == Method::GET || method == Method::HEAD {
+            page.kind = "text/html; charset=utf-8";
+            page.body = format!("<a href=\"{}\">Moved Permanently</a>.\n\n", html(&to)).into();
+        }
+        page.header(LOCATION, &to)
+    }
+
+    /// Sends the client to a path that is not yet encoded.
+    pub(super) fn moved_plain(method: &Method, path: &str, query: Option<&str>) -> Self {
+        Self::moved(method, &encode(path), query)
+    }
+
+    /// The answer to a path that cannot be read.
+    pub(super) fn broken() -> Self {
+        Self::text(StatusCode::BAD_REQUEST, "400 Bad Request").header(CONNECTION, "close")
+    }
+
+    /// Something came back that the question does not have: both ends are of different builds.
+    pub(super) fn unexpected() -> Self {
+        Self::text(StatusCode::INTERNAL_SERVER_ERROR, "unexpected reply")
+    }
+}
+
+/// Escapes what HTML would read as markup.
+fn html(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;")
+}
+
+/// Renders a failure that came back from the servers or from this agent.
+pub(super) fn fault(error: &Error) -> Page {
+    let status = match error.kind {
+        Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::Denied => StatusCode::FORBIDDEN,
+        Kind::Invalid
+        | Kind::NoLeader
+        | Kind::NoServers
+        | Kind::NoPath
+        | Kind::NotReady
+        | Kind::Failed
+        | Kind::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let text = error.to_string();
+    let silent = error.text.is_empty() && error.kind.text().is_empty();
+    match (silent, error.kind) {
+        (true, Kind::Unknown) => Page::text(status, text + "the outcome is not known"),
+        (true, _) => Page::text(status, text + "internal error"),
+        (false, _) => Page::text(status, text),
+    }
+}
+
+/// Which of the `X-Consul-*` headers about freshness an answer carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Freshness {
+    /// None: writes, status, operator.
+    Untold,
+    /// Index, leader, contact; on success only.
+    Found,
+    /// The same, on failure too.
+    Told,
+    /// The same with the effective consistency.
+    Effective,
+    /// The same for answers that may come from the agent's cache when asked for `?cached`.
+    Cached,
+    /// Only whether the answer came from the cache.
+    CacheOnly,
+}
+
+/// Adds the headers about freshness.
+pub(super) fn tell_freshness(
+    page: &mut Page,
+    call: &Call<'_>,
+    kind: Freshness,
+    meta: Option<&Meta>,
+) {
+    let told = match kind {
+        Freshness::Untold | Freshness::CacheOnly => false,
+        Freshness::Found => meta.is_some(),
+        Freshness::Told | Freshness::Effective | Freshness::Cached => true,
+    };
+    let headers = &mut page.headers;
+    let cacheable = matches!(kind, Freshness::Cached | Freshness::CacheOnly);
+    if cacheable && meta.is_some() && call.params.has("cached") {
+        headers.push((CACHE, HeaderValue::from_static("MISS")));
+    }
+    if !told {
+        return;
+    }
+    if meta.is_some() && matches!(kind, Freshness::Effective | Freshness::Cached) {
+        let level = call.effective_consistency();
+        headers.push((EFFECTIVE, HeaderValue::from_static(level)));
+    }
+    let meta = meta.copied().unwrap_or_default();
+    headers.push((INDEX, HeaderValue::from(meta.index.max(1))));
+    let leader = if meta.known_leader { "true" } else { "false" };
+    headers.push((KNOWN_LEADER, HeaderValue::from_static(leader)));
+    headers.push((LAST_CONTACT, HeaderValue::from(meta.last_contact_ms)));
+}
+
+/// Who asked for a page decides which headers all pages share.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Audience {
+    /// The API: may be compressed, and says so.
+    Api,
+    /// Redirects and unknown paths, which Go's router answers by itself.
+    Router,
+}
+
+/// Turns a page into a response.
+pub(super) fn finish(
+    mut page: Page,
+    audience: Audience,
+    asked: &HeaderMap,
+    further: &[(String, String)],
+) -> Response<Body> {
+    let mut headers = HeaderMap::with_capacity(8 + page.headers.len());
+    if page.kind.is_empty() {
+        // No type without a body.
+    } else {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(page.kind));
+    }
+    if audience == Audience::Api {
+        headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+        if page.body.len() >= COMPRESS_BYTES_MIN && accepts_gzip(asked) {
+            page.body = gzip(&page.body);
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        for (name, value) in further {
+            if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse()) {
+                headers.insert(name, value);
+            }
+        }
+    }
+    for (name, value) in page.headers {
+        headers.insert(name, value);
+    }
+    let mut response = Response::new(Body::from(page.body));
+    *response.status_mut() = page.status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Tells whether a client takes gzip.
+pub(super) fn accepts_gzip(asked: &HeaderMap) -> bool {
+    let values = asked.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        let refused = weight
+            .split_once('=')
+            .is_some_and(|(_, q)| q.trim().parse::<f32>().is_ok_and(|q| q <= 0.0));
+        name.trim().eq_ignore_ascii_case("gzip") && !refused
+    })
+}
+
+thread_local! {
+    /// One compressor a thread: its tables are 300 KB, too much to set up for each answer.
+    static COMPRESSOR: RefCell<Compress> = RefCell::new(Compress::new(Compression::fast(), false));
+}
+
+/// Compresses with the gzip header and trailer of [RFC 1952].
+///
+/// [RFC 1952]: https://www.rfc-editor.org/rfc/rfc1952
+pub(crate) fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len() / 3 + 64);
+    out.extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255]);
+    COMPRESSOR.with_borrow_mut(|compressor| {
+        compressor.reset();
+        loop {
+            let from = usize::try_from(compressor.total_in()).expect("a body fits in memory");
+            out.reserve(body.len() / 8 + 64);
+            let done = compressor.compress_vec(&body[from..], &mut out, FlushCompress::Finish);
+            if done.expect("only decompression meets bad data") == Status::StreamEnd {
+                break;
+            }
+        }
+    });
+    out.extend_from_slice(&crc32fast::hash(body).to_le_bytes());
+    let length = u32::try_from(body.len() & 0xffff_ffff).expect("32 bits");
+    out.extend_from_slice(&length.to_le_bytes());
+    out
+}
+
+/// The body of a response.
+pub(crate) enum Body {
+    /// All of it.
+    Whole(Bytes),
+    /// Pieces as they come, until the sender is dropped.
+    Stream(mpsc::Receiver<Bytes>),
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Whole(bytes.into())
+    }
+}
+
+impl From<&'static [u8]> for Body {
+    fn from(bytes: &'static [u8]) -> Self {
+        Self::Whole(Bytes::from_static(bytes))
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut *self {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Stream(pieces) => {
+                pieces.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Stream(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn compressed_bodies_come_back_whole() {
+        for body in [Vec::new(), vec![b'a'; 100_000], (0..70_000u32).map(|n| n as u8).collect()] {
+            let mut back = Vec::new();
+            let packed = gzip(&body);
+            flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut back).unwrap();
+            assert_eq!(back, body);
+        }
+    }
+
+    #[test]
+    fn gzip_is_taken_only_where_it_is_accepted() {
+        for (value, want) in [
+            ("gzip", true),
+            ("deflate, GZIP;q=0.5", true),
+            ("gzip;q=0", false),
+            ("gzip; q=0.0", false),
+            ("br", false),
+        ] {
+            let mut asked = HeaderMap::new();
+            asked.insert(ACCEPT_ENCODING, HeaderValue::from_static(value));
+            assert_eq!(accepts_gzip(&asked), want, "{value}");
+        }
+    }
+
+    #[test]
+    fn failures_get_consuls_codes_and_texts() {
+        for (error, status, text) in [
+            (Error::new(Kind::NoLeader), 500, "No cluster leader"),
+            (Error::new(Kind::NoPath).hop(), 500, "rpc error making call: No path to datacenter"),
+            (Error::new(Kind::Denied), 403, "Permission denied"),
+            (Error::with(Kind::Invalid, "invalid session \"x\""), 500, "invalid session \"x\""),
+            (Error::with(Kind::NotFound, "unknown service ID: x"), 404, "unknown service ID: x"),
+            (Error::new(Kind::Unknown), 500, "the outcome is not known"),
+        ] {
+            let page = fault(&error);
+            assert_eq!(page.status.as_u16(), status);
+            assert_eq!(String::from_utf8(page.body).unwrap(), text);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The listener, the limits on connections, and one task per connection.
+
+use super::io::{Guarded, Phase};
+use super::{HEAD_BYTES_MAX, Http, route};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, Interest};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{mpsc, watch};
+
+/// Pause after a failed accept: out of descriptors, say, which only time mends.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// Time that requests under way have once the agent stops.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
+
+/// Where connections come from.
+pub enum Listener {
+    /// A TCP port.
+    Tcp(TcpListener),
+    /// A Unix socket; the limit per client does not apply.
+    Unix(UnixListener),
+}
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Self::Tcp(listener)
+    }
+}
+
+impl From<UnixListener> for Listener {
+    fn from(listener: UnixListener) -> Self {
+        Self::Unix(listener)
+    }
+}
+
+/// Serves the listener until `shutdown` is true or its sender is gone, then lets requests under
+/// way end within a second.
+pub async fn serve(
+    listener: impl Into<Listener>,
+    http: Arc<Http>,
+    shutdown: watch::Receiver<bool>,
+) {
+    let listener = listener.into();
+    let mut stop = shutdown.clone();
+    let counts = Arc::new(Counts::default());
+    // Each task holds a sender; the receiver ends once all are gone.
+    let (alive, mut drained) = mpsc::channel::<Infallible>(1);
+    loop {
+        tokio::select! {
+            accepted = accept(&listener) => match accepted {
+                Ok(Peer::Tcp(stream, ip)) => {
+                    let max = http.settings.connections_per_client_max;
+                    let Some(ticket) = Counts::admit(&counts, ip, max) else { continue };
+                    let (http, shutdown) = (Arc::clone(&http), shutdown.clone());
+                    let held = (ticket, alive.clone());
+                    tokio::spawn(async move {
+                        if first_byte(&stream, shutdown.clone()).await {
+                            converse(stream, http, shutdown).await;
+                        }
+                        drop(held);
+                    });
+                }
+                Ok(Peer::Unix(stream)) => {
+                    let (http, shutdown) = (Arc::clone(&http), shutdown.clone());
+                    let held = alive.clone();
+                    tokio::spawn(async move {
+                        converse(stream, http, shutdown).await;
+                        drop(held);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept HTTP connections");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
+            },
+            () = stopped(&mut stop) => break,
+        }
+    }
+    drop(alive);
+    drop(tokio::time::timeout(DRAIN_MAX, drained.recv()).await);
+}
+
+/// Waits until the edge is to stop; a sender that is gone means so, too.
+async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    drop(shutdown.wait_for(|stop| *stop).await);
+}
+
+/// A connection just accepted.
+enum Peer {
+    /// Over TCP, with the client's address.
+    Tcp(TcpStream, IpAddr),
+    /// Over a Unix socket.
+    Unix(UnixStream),
+}
+
+/// Waits for a connection.
+async fn accept(listener: &Listener) -> std::io::Result<Peer> {
+    match listener {
+        Listener::Tcp(listener) => {
+            let (stream, from) = listener.accept().await?;
+            Ok(Peer::Tcp(stream, from.ip()))
+        }
+        Listener::Unix(listener) => Ok(Peer::Unix(listener.accept().await?.0)),
+    }
+}
+
+/// Waits until a client speaks, so that nothing is allocated for one that never does; tells
+/// whether it is worth going on.
+async fn first_byte(stream: &TcpStream, mut shutdown: watch::Receiver<bool>) -> bool {
+    tokio::select! {
+        ready = stream.ready(Interest::READABLE) => {
+            ready.is_ok() && stream.set_nodelay(true).is_ok()
+        }
+        () = stopped(&mut shutdown) => false,
+    }
+}
+
+/// Serves the requests of one connection, one after the other.
+async fn converse<S>(stream: S, http: Arc<Http>, mut shutdown: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let phase = Phase::default();
+    let io = TokioIo::new(Guarded::new(stream, phase.clone()));
+    let service = service_fn(move |request| {
+        let (http, phase) = (Arc::clone(&http), phase.clone());
+        async move {
+            phase.begin();
+            let (parts, body) = hyper::Request::into_parts(request);
+            let response = route::answer(&http, parts, body).await;
+            phase.end();
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let connection = http1::Builder::new()
+        .title_case_headers(true)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .header_read_timeout(None)
+        .serve_connection(io, service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => {
+            if let Err(error) = ended {
+                tracing::trace!(%error, "HTTP connection ended");
+            }
+            return;
+        }
+        () = stopped(&mut shutdown) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    drop(tokio::time::timeout(DRAIN_MAX, connection).await);
+}
+
+/// How many connections each client address has.
+#[derive(Default)]
+struct Counts(Mutex<HashMap<IpAddr, usize>>);
+
+/// One connection's place in the counts, given back when dropped.
+struct Ticket {
+    counts: Arc<Counts>,
+    ip: IpAddr,
+}
+
+impl Counts {
+    /// Counts a connection in; nothing if its client has `max` already (0 for no limit).
+    fn admit(counts: &Arc<Self>, ip: IpAddr, max: usize) -> Option<Ticket> {
+        let mut table = counts.0.lock().expect("nothing panics while counting");
+        let count = table.entry(ip).or_insert(0);
+        if max > 0 && *count >= max {
+            return None;
+        }
+        *count += 1;
+        drop(table);
+        Some(Ticket { counts: Arc::clone(counts), ip })
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut table = self.counts.0.lock().expect("nothing panics while counting");
+        if let Some(count) = table.get_mut(&self.ip) {
+            *count -= 1;
+            if *count == 0 {
+                table.remove(&self.ip);
+            }
+        }
+    }
+}
