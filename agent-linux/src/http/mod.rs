@@ -43,6 +43,7 @@ pub use monitor::Monitor;
 pub(crate) use reply::{Body, gzip};
 pub use server::{Listener, serve};
 
+use crate::endpoint::Endpoint;
 use crate::endpoint::agent::Agent;
 use agent_core::model::request::{Outcome, Request};
 use std::future::Future;
@@ -117,6 +118,12 @@ pub type Asking<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 pub trait Servers: Send + Sync {
     /// Serves one request; dropping the future gives it up.
     fn serve_shared(&self, request: Request) -> Asking<'_>;
+}
+
+impl Servers for Endpoint {
+    fn serve_shared(&self, request: Request) -> Asking<'_> {
+        Box::pin(self.serve(request))
+    }
 }
 
 /// What every connection shares.

@@ -313,7 +313,12 @@ async fn serve_row(
                 Err(refusal) => Err(refusal),
             };
             match request {
-                Ok(request) => render_outcome(&call, ask(http, request).await, render, freshness),
+                Ok(request) => render_outcome(
+                    &call,
+                    http.endpoint.serve_shared(request).await,
+                    render,
+                    freshness,
+                ),
                 Err(refusal) => refusal.into(),
             }
         }
@@ -381,21 +386,6 @@ async fn taken(
             text: "Request body did not arrive in time".into(),
         },
     })
-}
-
-/// Asks the servers; a stale answer that is older than the client accepts is asked for anew.
-async fn ask(http: &Http, request: Request) -> Outcome {
-    let max_stale_ms = request.options.max_stale_ms;
-    if request.options.consistency != Consistency::Stale || max_stale_ms == 0 {
-        return http.endpoint.serve_shared(request).await;
-    }
-    let mut fresh = request.clone();
-    let outcome = http.endpoint.serve_shared(request).await;
-    if outcome.as_ref().is_ok_and(|answer| answer.meta.last_contact_ms <= max_stale_ms) {
-        return outcome;
-    }
-    fresh.options.consistency = Consistency::Default;
-    http.endpoint.serve_shared(fresh).await
 }
 
 /// Shows what the servers answered.
