@@ -2,6 +2,7 @@
 pub mod agent;
 pub mod check;
 pub mod config;
+pub mod dns;
 pub mod endpoint;
 pub mod gossip;
 pub mod http;
