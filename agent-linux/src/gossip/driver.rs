@@ -332,8 +332,9 @@ impl Inner {
         });
         self.changed();
         let wait = timeout.to_core() + std::time::Duration::from_secs(1);
-        let spread = tokio::time::timeout(wait, left.wait_for(|left| *left)).await;
-        if spread.is_err() {
+        // The guard that `wait_for` answers must be gone before the value is written below.
+        let late = tokio::time::timeout(wait, left.wait_for(|left| *left)).await.is_err();
+        if late {
             tracing::warn!("gossip: leaving took too long");
         }
         self.left.send_replace(true);
