@@ -1,5 +1,6 @@
 //! See `targets::duration`.
 #![no_main]
+#![allow(dead_code, reason = "one of several targets")]
 
 #[path = "../replay.rs"]
 mod replay;

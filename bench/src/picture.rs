@@ -1,0 +1,221 @@
+//! Three servers and a client of one binary, started and stopped.
+
+use crate::client::Http;
+use crate::lab::Lab;
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long the agents have to find each other.
+const START: Duration = Duration::from_secs(60);
+/// How long they have to end before they are killed.
+const STOP: Duration = Duration::from_secs(10);
+
+/// What an agent is in the picture.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    Leader,
+    Follower,
+    Client,
+}
+
+impl Role {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Leader => "leader",
+            Self::Follower => "follower",
+            Self::Client => "client",
+        }
+    }
+}
+
+/// One running agent.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    pub(crate) role: Role,
+    pub(crate) address: Ipv4Addr,
+    child: Child,
+}
+
+impl Agent {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn http(&self) -> SocketAddr {
+        SocketAddr::from((self.address, 8500))
+    }
+
+    pub(crate) fn dns(&self) -> SocketAddr {
+        SocketAddr::from((self.address, 8600))
+    }
+}
+
+/// Three servers and a client; they end with the value.
+#[derive(Debug)]
+pub(crate) struct Picture {
+    pub(crate) agents: Vec<Agent>,
+    folder: PathBuf,
+    // After the agents: they live in it.
+    lab: Option<Lab>,
+}
+
+impl Picture {
+    /// Starts the picture and waits until all know all and a write is accepted.
+    ///
+    /// # Errors
+    ///
+    /// If an agent does not start or they do not find each other in time; they have been stopped.
+    pub(crate) fn start(binary: &Path, lab: Option<Lab>) -> Result<Picture, String> {
+        let folder = std::env::temp_dir().join(format!("reeve-bench-{}", std::process::id()));
+        let mut picture = Picture { agents: Vec::new(), folder, lab };
+        let names = ["server1", "server2", "server3", "client1"];
+        for (at, name) in names.iter().enumerate() {
+            let mut flags: Vec<String> = Vec::new();
+            if at < 3 {
+                flags.push("-server".into());
+            }
+            match picture.agents.first() {
+                None => flags.push("-bootstrap-expect=3".into()),
+                Some(first) => flags.push(format!("-join={}", first.address)),
+            }
+            picture.spawn(binary, name, flags)?;
+            picture.until("answers HTTP", |agents| {
+                Http::new(agents[at].http()).get("/v1/agent/self").map(|_| ())
+            })?;
+        }
+        picture.until("one leader, all members alive", |agents| {
+            let leader = Http::new(agents[3].http()).get("/v1/status/leader")?;
+            for agent in agents.iter_mut().take(3) {
+                let this = format!("\"{}:8300\"", agent.address);
+                let leads = String::from_utf8_lossy(&leader).trim() == this;
+                agent.role = if leads { Role::Leader } else { Role::Follower };
+            }
+            if !agents.iter().any(|agent| agent.role == Role::Leader) {
+                return Err(format!("leader: {}", String::from_utf8_lossy(&leader)));
+            }
+            for agent in agents.iter() {
+                let members = Http::new(agent.http()).get("/v1/agent/members")?;
+                let members: serde_json::Value =
+                    serde_json::from_slice(&members).map_err(|error| error.to_string())?;
+                let alive = |list: &Vec<serde_json::Value>| {
+                    list.iter().filter(|member| member["Status"] == 1).count()
+                };
+                let alive = members.as_array().map_or(0, alive);
+                if alive != agents.len() {
+                    return Err(format!("{} sees {alive} alive", agent.address));
+                }
+            }
+            Http::new(agents[3].http()).put("/v1/kv/bench/start", b"1").map(|_| ())
+        })?;
+        Ok(picture)
+    }
+
+    fn spawn(&mut self, binary: &Path, name: &str, flags: Vec<String>) -> Result<(), String> {
+        let (namespace, address) = match &mut self.lab {
+            Some(lab) => lab.host().map(|(namespace, address)| (Some(namespace), address))?,
+            None => (None, loopback()?),
+        };
+        let folder = self.folder.join(name);
+        std::fs::create_dir_all(&folder).map_err(|error| format!("{folder:?}: {error}"))?;
+        let log = File::create(folder.join("log")).map_err(|error| error.to_string())?;
+        let errors = log.try_clone().map_err(|error| error.to_string())?;
+        let mut words: Vec<String> = Vec::new();
+        if let Some(namespace) = &namespace {
+            words.extend(["ip", "netns", "exec", namespace].map(str::to_string));
+        }
+        // The agents must not outlive a bench that is killed.
+        words.extend(["setpriv", "--pdeathsig", "KILL", "--"].map(str::to_string));
+        words.push(binary.to_string_lossy().into_owned());
+        words.extend(["agent".into(), format!("-node={name}"), format!("-bind={address}")]);
+        words.push(format!("-client={address}"));
+        words.push(format!("-data-dir={}", folder.join("data").display()));
+        words.extend(flags);
+        let child = Command::new(&words[0])
+            .args(&words[1..])
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors)
+            .spawn()
+            .map_err(|error| format!("{}: {error}", words[0]))?;
+        let role = if self.agents.len() < 3 { Role::Follower } else { Role::Client };
+        self.agents.push(Agent { role, address, child });
+        Ok(())
+    }
+
+    /// Asks until `probe` answers; says what the agents wrote when it never does.
+    fn until(
+        &mut self,
+        what: &str,
+        mut probe: impl FnMut(&mut Vec<Agent>) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let deadline = Instant::now() + START;
+        loop {
+            let Err(why) = probe(&mut self.agents) else { return Ok(()) };
+            let ended = self
+                .agents
+                .iter_mut()
+                .position(|agent| matches!(agent.child.try_wait(), Ok(Some(_)) | Err(_)));
+            if Instant::now() > deadline || ended.is_some() {
+                return Err(format!("{what}: {why}\n{}", self.logs()));
+            }
+            sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The ends of all logs.
+    fn logs(&self) -> String {
+        let mut text = String::new();
+        for name in ["server1", "server2", "server3", "client1"] {
+            let log = std::fs::read_to_string(self.folder.join(name).join("log"));
+            let log = log.unwrap_or_default();
+            let skip = log.lines().count().saturating_sub(10);
+            text += &format!("---- {name}\n");
+            log.lines().skip(skip).for_each(|line| text += &format!("{line}\n"));
+        }
+        text
+    }
+
+    /// The first agent of a role.
+    pub(crate) fn one(&self, role: Role) -> &Agent {
+        let found = self.agents.iter().find(|agent| agent.role == role);
+        found.expect("a picture has every role")
+    }
+}
+
+impl Drop for Picture {
+    fn drop(&mut self) {
+        use rustix::process::{Pid, Signal, kill_process};
+        for agent in self.agents.iter().rev() {
+            if let Some(pid) = i32::try_from(agent.pid()).ok().and_then(Pid::from_raw) {
+                let _ = kill_process(pid, Signal::TERM);
+            }
+        }
+        let deadline = Instant::now() + STOP;
+        for agent in &mut self.agents {
+            while Instant::now() < deadline && matches!(agent.child.try_wait(), Ok(None)) {
+                sleep(Duration::from_millis(20));
+            }
+            let _ = agent.child.kill();
+            let _ = agent.child.wait();
+        }
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A loopback address on which nobody listens.
+fn loopback() -> Result<Ipv4Addr, String> {
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let free = |address: &Ipv4Addr| {
+        [8300, 8301, 8302, 8500, 8600]
+            .iter()
+            .all(|port| TcpListener::bind((*address, *port)).is_ok())
+    };
+    (1..=250)
+        .map(|host| Ipv4Addr::new(127, 32 | (high & 31), low, host))
+        .find(free)
+        .ok_or_else(|| "no free loopback address".to_string())
+}
