@@ -55,7 +55,8 @@ async fn remove(raft: &raft::Raft, peer: &Peer) -> Result<Reply, Error> {
             error @ (raft::Error::Disk(_)
             | raft::Error::Initialized
             | raft::Error::Quorum
+            | raft::Error::Change(_)
             | raft::Error::Stopped(_)),
-        ) => Err(Error::with(Kind::Failed, format!("{error:?}"))),
+        ) => Err(Error::with(Kind::Failed, error.to_string())),
     }
 }

@@ -1,16 +1,77 @@
 //! Consensus among the servers: the only place that names openraft.
+//!
+//! ```text
+//! Raft          the handle: propose, read, members, stats; answers calls of peers
+//! propose       group commit: commands proposed together share one entry
+//! member        bootstrap, add (learner first), remove
+//! leadership    who leads, by promises and not by memory; snapshots by volume
+//! network       calls to peers over rpc's raft channel; keeps the leader's lease
+//! apply         StateMachine as openraft sees it: an index for every command
+//! machine       the store as StateMachine
+//! storage       the log as openraft sees it: tail in memory
+//! log           the log on disk: the only place that names sled
+//! snapshot      snapshot files
+//! disk          small durable files, free space
+//! timing entry  timings by multiplier · types that openraft is told
+//! ```
+//!
+//! # Identity
+//!
+//! The raft id is a random number kept beside the log, twice. It is bound to the log: if the log is
+//! lost, wiped or damaged, the server comes back under a *new* id, as a learner that must be added
+//! again, because a voter that forgot its entries or its vote could give a second, contradicting
+//! promise. A damaged directory is renamed to `raft.damaged-<seconds>` and reported, never deleted.
+//!
+//! # When the disk fails
+//!
+//! With less than [`disk::FREE_BYTES_MIN`] free, commands are refused before they enter the log and
+//! entries of a leader are refused too; both resume by themselves once there is room. If a write fails
+//! nevertheless, the raft node stops for good (until a restart): nothing it has not on disk is
+//! acknowledged, and the other servers elect another leader.
+
+mod apply;
+mod disk;
+mod entry;
+mod leadership;
+mod log;
 mod machine;
+mod member;
+mod network;
+mod propose;
+mod snapshot;
+mod storage;
+#[cfg(test)]
+mod suite;
+mod timing;
+
+pub use timing::MULTIPLIER_MAX;
 
 use agent_core::model::Index;
 use agent_core::model::request::{self, Kind, Reply};
+use apply::Machine;
+use disk::Space;
+use entry::{LogId, Types};
+use leadership::{Contact, Judge, Metrics};
+use log::{Disk, Fault};
+use network::{Answer, Call, Network, Piece, Receiving};
+use openraft::error::{CheckIsLeaderError, RaftError};
+use openraft::raft::AppendEntriesResponse;
+use openraft::{ServerState, SnapshotPolicy};
+use propose::Proposer;
 use serde::{Deserialize, Serialize};
+use snapshot::Shelf;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+use storage::Log;
+use timing::Timing;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 /// What the log is applied to. Calls come one at a time, in log order.
 pub trait StateMachine: Send + Sync + 'static {
@@ -54,14 +115,25 @@ pub struct Server {
 pub struct Options {
     /// The agent's data directory; raft keeps `<data_dir>/raft`. `None` keeps everything in memory.
     pub data_dir: Option<PathBuf>,
-    /// This node's UUID.
-    pub node_id: String,
-    /// This node's name.
-    pub name: String,
-    /// Where this server takes RPC.
-    pub address: SocketAddr,
-    /// Multiplies every timing; 1 to 10, default 1.
+    /// Multiplies every timing; 1 to [`MULTIPLIER_MAX`], default 1.
     pub raft_multiplier: u32,
+    /// When the log is compacted.
+    pub compaction: Compaction,
+}
+
+/// When the log is compacted.
+#[derive(Clone, Copy, Debug)]
+pub struct Compaction {
+    /// Entries after which a snapshot is taken, default 16,384 as Consul's.
+    pub every: u64,
+    /// Entries kept for peers that lag a little, default 10,240 as Consul's.
+    pub keep: u64,
+}
+
+impl Default for Compaction {
+    fn default() -> Self {
+        Self { every: 16_384, keep: 10_240 }
+    }
 }
 
 /// Who leads, as far as this server knows.
@@ -90,90 +162,449 @@ pub enum Error {
     Quorum,
     /// The server did not catch up in time, or the change was not confirmed in time.
     Timeout,
-    /// The raft node has stopped, with the reason if there is one.
+    /// The change of servers was refused.
+    Change(String),
+    /// The raft node has stopped, with the reason.
     Stopped(String),
 }
 
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disk(text) => write!(f, "raft log: {text}"),
+            Self::Initialized => f.write_str("the raft log is not empty"),
+            Self::NotLeader => f.write_str("this server is not the leader"),
+            Self::Quorum => f.write_str("the servers that remain would be no quorum"),
+            Self::Timeout => f.write_str("timed out waiting for the servers"),
+            Self::Change(text) => write!(f, "change of servers refused: {text}"),
+            Self::Stopped(text) => write!(f, "raft has stopped: {text}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
 /// A handle on this server's raft node.
 #[derive(Clone)]
-pub struct Raft(Arc<watch::Receiver<Leadership>>);
+pub struct Raft {
+    node: Arc<Node>,
+}
+
+struct Node {
+    id: u64,
+    raft: openraft::Raft<Types>,
+    log: Log,
+    machine: Machine,
+    network: Network,
+    proposer: Proposer,
+    judge: Judge,
+    contact: Contact,
+    leadership: watch::Receiver<Leadership>,
+    timing: Timing,
+    space: Option<Space>,
+    /// One change of servers at a time.
+    changing: tokio::sync::Mutex<()>,
+    receiving: tokio::sync::Mutex<Receiving>,
+    watcher: AbortHandle,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.watcher.abort();
+    }
+}
+
+/// What is opened before the node starts.
+struct Opened {
+    id: u64,
+    log: Log,
+    machine: Machine,
+    space: Option<Space>,
+}
 
 impl Raft {
-    /// Opens the log and starts the node.
-    pub async fn open(_options: Options, _machine: Arc<dyn StateMachine>) -> Result<Self, Error> {
-        Err(Error::Stopped(String::new()))
+    /// Opens the log and starts the node. A damaged log is set aside, and the node has a new id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Disk`] if the directory cannot be used; [`Error::Stopped`] if what it holds cannot be
+    /// applied.
+    pub async fn open(options: Options, machine: Arc<dyn StateMachine>) -> Result<Self, Error> {
+        let timing = Timing::new(options.raft_multiplier);
+        let dir = options.data_dir.as_ref().map(|dir| dir.join("raft"));
+        let opening = tokio::task::spawn_blocking(move || open_or_begin(dir.as_deref(), machine));
+        let opened = opening.await.map_err(|error| Error::Disk(error.to_string()))?;
+        let Opened { id, log, machine, space } =
+            opened.map_err(|fault| Error::Disk(fault.to_string()))?;
+        let network = Network::new(timing);
+        let config = Arc::new(config(timing, options.compaction));
+        let storage = (log.clone(), machine.clone());
+        let raft = openraft::Raft::new(id, config, network.clone(), storage.0, storage.1)
+            .await
+            .map_err(|fatal| Error::Stopped(fatal.to_string()))?;
+        let contact = Contact::default();
+        let judge = Judge {
+            id,
+            raft: raft.clone(),
+            network: network.clone(),
+            contact: contact.clone(),
+            timing,
+        };
+        let (sender, leadership) = watch::channel(Leadership::default());
+        let watcher = tokio::spawn(leadership::watch(judge.clone(), log.clone(), sender));
+        let proposer = Proposer::start(raft.clone(), timing);
+        tracing::info!(id, "raft started");
+        Ok(Self {
+            node: Arc::new(Node {
+                id,
+                raft,
+                log,
+                machine,
+                network,
+                proposer,
+                judge,
+                contact,
+                leadership,
+                timing,
+                space,
+                changing: tokio::sync::Mutex::default(),
+                receiving: tokio::sync::Mutex::default(),
+                watcher: watcher.abort_handle(),
+            }),
+        })
     }
+
     /// Tells this server's raft id.
     pub fn id(&self) -> u64 {
-        0
+        self.node.id
     }
-    /// Starts a cluster of these servers.
-    pub async fn bootstrap(&self, _servers: Vec<Server>) -> Result<(), Error> {
-        Err(Error::NotLeader)
+
+    fn metrics(&self) -> Metrics {
+        self.node.raft.metrics().borrow().clone()
     }
-    /// Proposes a command and waits until it is applied here.
+
+    /// Proposes a command and waits until it is applied here; the inner result is the state machine's.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NoLeader`] and [`Kind::Failed`]: the command was not accepted. [`Kind::Unknown`]: it was,
+    /// but leadership, the quorum or the node was lost before it was applied here.
     pub async fn propose(
         &self,
-        _command: Vec<u8>,
+        command: Vec<u8>,
     ) -> Result<Result<Reply, request::Error>, request::Error> {
-        Err(request::Error::new(Kind::NoLeader))
+        if let Some(space) = &self.node.space {
+            space.check().map_err(|text| request::Error::with(Kind::Failed, text))?;
+        }
+        if let Err(fatal) = &self.node.raft.metrics().borrow().running_state {
+            return Err(request::Error::with(Kind::Failed, fatal.to_string()));
+        }
+        if !self.is_leader() {
+            return Err(request::Error::new(Kind::NoLeader));
+        }
+        self.node.proposer.propose(command.into()).await
     }
-    /// Makes sure that a read which follows sees every write acknowledged before.
+
+    /// Makes sure that a read which follows sees every write acknowledged before: asks a quorum, and
+    /// waits until the state machine has caught up.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NoLeader`] if this server does not lead or finds no quorum in time.
     pub async fn read_index(&self) -> Result<(), request::Error> {
-        Err(request::Error::new(Kind::NoLeader))
+        let checked = self.node.raft.ensure_linearizable();
+        match tokio::time::timeout(self.node.timing.commit, checked).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(RaftError::APIError(
+                CheckIsLeaderError::ForwardToLeader(_) | CheckIsLeaderError::QuorumNotEnough(_),
+            )))
+            | Err(_) => Err(request::Error::new(Kind::NoLeader)),
+            Ok(Err(RaftError::Fatal(fatal))) => {
+                Err(request::Error::with(Kind::Failed, fatal.to_string()))
+            }
+        }
     }
-    /// The same by the leader's lease.
+
+    /// The same by the leader's lease, which costs no message; when it has just run out (a stalled
+    /// process, say), a quorum is asked.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotReady`] if this leader is new and not yet sure to see every acknowledged write;
+    /// [`Kind::NoLeader`] if it does not lead.
     pub async fn lease(&self) -> Result<(), request::Error> {
-        Err(request::Error::new(Kind::NoLeader))
+        {
+            let metrics = self.node.judge.raft.metrics();
+            let metrics = metrics.borrow();
+            if metrics.state != ServerState::Leader || metrics.running_state.is_err() {
+                return Err(request::Error::new(Kind::NoLeader));
+            }
+            if !leadership::applied_own_entry(&metrics) {
+                return Err(request::Error::new(Kind::NotReady));
+            }
+            if self.node.judge.has_lease(&metrics) {
+                return Ok(());
+            }
+        }
+        self.read_index().await
     }
-    /// Tells the leader.
+
+    /// Tells the leader, if there is one that counts.
     pub fn leader(&self) -> Option<Server> {
-        None
+        let leader = self.node.leadership.borrow().leader?;
+        let metrics = self.node.raft.metrics();
+        let metrics = metrics.borrow();
+        metrics.membership_config.membership().get_node(&leader).cloned()
     }
-    /// Tells whether this server leads.
+
+    /// Tells whether this server leads and a quorum has confirmed it lately.
     pub fn is_leader(&self) -> bool {
-        self.0.borrow().is_self
+        self.node.leadership.borrow().is_self
     }
-    /// Tells how long ago the leader was heard of; zero on the leader.
+
+    /// Tells how long ago the leader was heard of; zero on the leader, `None` if never.
     pub fn last_contact(&self) -> Option<Duration> {
-        None
+        if self.is_leader() { Some(Duration::ZERO) } else { self.node.contact.elapsed() }
     }
+
     /// Follows who leads.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
-        (*self.0).clone()
+        self.node.leadership.clone()
     }
-    /// Tells the latest configuration, its index, and who votes.
+
+    /// Tells the latest configuration: its index, and each server and whether it votes.
     pub fn configuration(&self) -> (Index, Vec<(Server, bool)>) {
-        (0, Vec::new())
+        let metrics = self.metrics();
+        let members = metrics.membership_config.membership();
+        let voters: Vec<u64> = members.voter_ids().collect();
+        let servers =
+            members.nodes().map(|(id, server)| (server.clone(), voters.contains(id))).collect();
+        (log_index(metrics.membership_config.log_id().as_ref()), servers)
     }
-    /// Tells the index of the last entry in the log.
+
+    /// Tells the index of the last entry in the log, counted from 1; 0 for an empty log.
     pub fn last_log_index(&self) -> Index {
-        0
+        log_index(self.node.log.last().as_ref())
     }
-    /// Tells the index of the last change that was applied.
+
+    /// Tells the index of the last change that was applied; at least that of the entry it came with.
     pub fn applied_index(&self) -> Index {
-        0
+        self.node.machine.index()
     }
+
     /// Tells the term.
     pub fn term(&self) -> u64 {
-        0
+        self.node.raft.metrics().borrow().current_term
     }
-    /// Adds a server or corrects its address.
-    pub async fn add_server(&self, _server: Server) -> Result<(), Error> {
-        Err(Error::NotLeader)
+
+    /// Prefers these addresses over those of the configuration: gossip hears of a new address before
+    /// the log does, and after all servers moved there would be no leader to write it.
+    pub fn set_addresses(&self, addresses: impl IntoIterator<Item = (u64, SocketAddr)>) {
+        self.node.network.set_addresses(addresses.into_iter().collect());
     }
-    /// Removes a server.
-    pub async fn remove_server(&self, _id: u64) -> Result<(), Error> {
-        Err(Error::NotLeader)
-    }
+
     /// Answers a call of a raft peer.
-    pub async fn handle(&self, _call: &[u8]) -> Vec<u8> {
-        Vec::new()
+    pub async fn handle(&self, call: &[u8]) -> Vec<u8> {
+        let answer = match network::parse_call(call) {
+            None => Err("damaged or foreign raft call".into()),
+            Some((target, _)) if target != self.node.id => {
+                Err(format!("raft id {target} does not live here, {} does", self.node.id))
+            }
+            Some((_, call)) => self.answer(call).await,
+        };
+        network::emit_answer(&answer.unwrap_or_else(Answer::Refused))
     }
-    /// Tells the `raft` section of `info`.
+
+    async fn answer(&self, call: Call) -> Result<Answer, String> {
+        let raft = &self.node.raft;
+        match call {
+            Call::Append(rpc) => {
+                if let (Some(space), false) = (&self.node.space, rpc.entries.is_empty()) {
+                    space.check()?;
+                }
+                let answer = raft.append_entries(rpc).await.map_err(|error| error.to_string())?;
+                match &answer {
+                    AppendEntriesResponse::HigherVote(_) => {}
+                    AppendEntriesResponse::Success
+                    | AppendEntriesResponse::PartialSuccess(_)
+                    | AppendEntriesResponse::Conflict => self.node.contact.now(),
+                }
+                Ok(Answer::Append(answer))
+            }
+            Call::Vote(rpc) => {
+                raft.vote(rpc).await.map(Answer::Vote).map_err(|error| error.to_string())
+            }
+            Call::Piece(piece) => self.take_piece(piece).await,
+            Call::Elect => {
+                raft.trigger().elect().await.map_err(|fatal| fatal.to_string())?;
+                Ok(Answer::Elect)
+            }
+        }
+    }
+
+    /// Takes a piece of a snapshot, and installs it after the last one.
+    async fn take_piece(&self, piece: Piece) -> Result<Answer, String> {
+        if let Some(space) = &self.node.space {
+            space.check()?;
+        }
+        let raft = &self.node.raft;
+        let known = raft.metrics().borrow().vote;
+        if piece.vote < known {
+            return Ok(Answer::Piece(known, 0));
+        }
+        self.node.contact.now();
+        let mut receiving = self.node.receiving.lock().await;
+        let shelf = &self.node.machine.shelf;
+        let taken = receiving.take(&piece, || shelf.receive());
+        let (wanted, whole) = taken.map_err(|error| error.to_string())?;
+        let Some(whole) = whole else { return Ok(Answer::Piece(piece.vote, wanted)) };
+        let data = whole.finish().map_err(|error| error.to_string())?;
+        let snapshot = entry::Snapshot { meta: piece.meta, snapshot: Box::new(data) };
+        let installed = raft.install_full_snapshot(piece.vote, snapshot).await;
+        let answer = installed.map_err(|fatal| fatal.to_string())?;
+        Ok(Answer::Piece(answer.vote, wanted))
+    }
+
+    /// Tells the `raft` section of `info`, with Consul's names.
     pub fn stats(&self) -> BTreeMap<String, String> {
-        BTreeMap::new()
+        let metrics = self.metrics();
+        let (configuration_index, servers) = self.configuration();
+        let voters = servers.iter().filter(|(_, is_voter)| *is_voter).count();
+        let is_voter = servers.iter().any(|(server, voter)| *voter && server.id == self.node.id);
+        let state = match metrics.state {
+            ServerState::Leader => "Leader",
+            ServerState::Candidate => "Candidate",
+            ServerState::Follower | ServerState::Learner => "Follower",
+            ServerState::Shutdown => "Shutdown",
+        };
+        let last_contact = match self.last_contact() {
+            None => "never".to_owned(),
+            Some(Duration::ZERO) => "0".to_owned(),
+            Some(since) => {
+                let nanos = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
+                agent_core::time::GoDuration(nanos).to_string()
+            }
+        };
+        let last = self.node.log.last();
+        let snapshot = metrics.snapshot;
+        let numbers = [
+            ("applied_index", log_index(metrics.last_applied.as_ref())),
+            ("commit_index", log_index(metrics.last_applied.as_ref())),
+            ("fsm_pending", 0),
+            ("last_log_index", log_index(last.as_ref())),
+            ("last_log_term", network::term_of(last.as_ref())),
+            ("last_snapshot_index", log_index(snapshot.as_ref())),
+            ("last_snapshot_term", network::term_of(snapshot.as_ref())),
+            ("latest_configuration_index", configuration_index),
+            ("num_peers", (voters.saturating_sub(usize::from(is_voter))) as u64),
+            ("protocol_version", 3),
+            ("protocol_version_max", 3),
+            ("protocol_version_min", 0),
+            ("snapshot_version_max", 1),
+            ("snapshot_version_min", 0),
+            ("term", metrics.current_term),
+        ];
+        let mut stats: BTreeMap<String, String> =
+            numbers.into_iter().map(|(name, value)| (name.into(), value.to_string())).collect();
+        stats.insert("state".into(), state.into());
+        stats.insert("last_contact".into(), last_contact);
+        stats.insert("latest_configuration".into(), configuration_text(&servers));
+        stats
     }
-    /// Stops the node and closes its files.
-    pub async fn shutdown(&self) {}
+
+    /// Stops the node and closes its files. Other handles then answer that it has stopped.
+    pub async fn shutdown(&self) {
+        self.node.watcher.abort();
+        if let Err(error) = self.node.raft.shutdown().await {
+            tracing::warn!("raft did not stop cleanly: {error}");
+        }
+        let log = self.node.log.clone();
+        if tokio::task::spawn_blocking(move || log.close()).await.is_err() {
+            tracing::warn!("raft log was not closed cleanly");
+        }
+    }
+}
+
+/// Go's text form of a configuration, as Consul's `info` prints it.
+fn configuration_text(servers: &[(Server, bool)]) -> String {
+    let servers: Vec<String> = servers
+        .iter()
+        .map(|(server, is_voter)| {
+            let suffrage = if *is_voter { "Voter" } else { "Nonvoter" };
+            format!("{{Suffrage:{suffrage} ID:{} Address:{}}}", server.node_id, server.address)
+        })
+        .collect();
+    format!("[{}]", servers.join(" "))
+}
+
+/// Tells an index as everyone outside sees it: openraft's first entry has 0, ours has 1.
+fn log_index(id: Option<&LogId>) -> Index {
+    id.map_or(0, |id| id.index + 1)
+}
+
+fn config(timing: Timing, compaction: Compaction) -> openraft::Config {
+    let millis = |span: Duration| u64::try_from(span.as_millis()).expect("timings are short");
+    openraft::Config {
+        cluster_name: "reeve".into(),
+        heartbeat_interval: millis(timing.heartbeat),
+        election_timeout_min: millis(timing.election_min),
+        election_timeout_max: millis(timing.election_max),
+        install_snapshot_timeout: millis(timing.catch_up),
+        max_payload_entries: 512,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(compaction.every),
+        max_in_snapshot_log_to_keep: compaction.keep,
+        purge_batch_size: 64,
+        ..openraft::Config::default()
+    }
+}
+
+fn new_id() -> u64 {
+    // Never 0, which is nobody's.
+    RandomState::new().hash_one(SystemTime::now()).max(1)
+}
+
+/// Opens what is in `dir`; sets it aside and begins anew if it cannot be trusted. Blocks.
+fn open_or_begin(dir: Option<&Path>, machine: Arc<dyn StateMachine>) -> Result<Opened, Fault> {
+    let Some(dir) = dir else {
+        let machine = Machine::open(machine, Shelf::open(None)?)?;
+        return Ok(Opened { id: new_id(), log: Log::in_memory(), machine, space: None });
+    };
+    match open_dir(dir, Arc::clone(&machine)) {
+        Err(Fault::Damaged(what)) => {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let aside = dir.with_file_name(format!("raft.damaged-{}", now.as_secs()));
+            std::fs::rename(dir, &aside)?;
+            tracing::error!(
+                "raft log is damaged ({what}); set aside as {}. This server starts anew with a new \
+                 raft id and takes the state from the others",
+                aside.display()
+            );
+            open_dir(dir, machine)
+        }
+        opened => opened,
+    }
+}
+
+fn open_dir(dir: &Path, machine: Arc<dyn StateMachine>) -> Result<Opened, Fault> {
+    let (disk, found) = Disk::open(dir, new_id())?;
+    let opened = Shelf::open(Some(dir.join("snapshot"))).and_then(|shelf| {
+        let have = shelf.current().and_then(|(head, _)| head.meta.last_log_id);
+        if have < found.purged {
+            return Err(Fault::Damaged("the snapshot of entries no longer in the log".into()));
+        }
+        if have.is_some() && found.vote.is_none() {
+            return Err(Fault::Damaged("there is a snapshot but no vote".into()));
+        }
+        Ok(Machine::open(machine, shelf)?)
+    });
+    match opened {
+        Ok(machine) => {
+            let (id, space) = (found.id, Some(Space::new(dir)));
+            Ok(Opened { id, log: Log::on_disk(disk, &found), machine, space })
+        }
+        Err(fault) => {
+            disk.close();
+            Err(fault)
+        }
+    }
 }

@@ -1,7 +1,37 @@
 //! One listener for requests and for raft.
+//!
+//! Bounds, and what happens at them: more than [`Limits::connections_per_ip_max`] connections from
+//! one address: a new one is closed at once. No first byte within [`HANDSHAKE_TIMEOUT`], or a frame
+//! that stops half-way for [`SILENCE_MAX`]: closed. More than [`Limits::requests_in_flight_max`]
+//! requests: `Busy` for each further one, which the client takes elsewhere. A peer that does not read
+//! its replies: no new requests are taken from it, and after ten seconds it is closed. An idle
+//! connection costs a task and no buffer.
+
+use super::connection::{Error, Inbox, Outbox};
 use crate::raft::Raft;
-use std::future::Future;
-use tokio::net::TcpListener;
+use agent_core::model::request;
+use agent_core::wire::frame::{Channel, Kind, RAFT_BYTES_MAX, REPLY_BYTES_MAX, REQUEST_BYTES_MAX};
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+
+/// How long a new connection may take to name its channel.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a frame may stop half-way. Twice that with nothing at all in flight and the connection is
+/// closed too: clients close earlier.
+pub const SILENCE_MAX: Duration = Duration::from_secs(150);
+
+/// How long to wait before accepting again after the system refused (no descriptors, say).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What answers requests: the endpoint.
 pub trait Handler: Clone + Send + Sync + 'static {
@@ -10,15 +40,273 @@ pub trait Handler: Clone + Send + Sync + 'static {
 }
 
 /// Bounds of the listener.
-#[derive(Clone, Debug, Default)]
-pub struct Limits {}
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections from one address, default 100 as Consul's `rpc_max_conns_per_client`.
+    pub connections_per_ip_max: u32,
+    /// Requests in flight on one connection, default 16,384: a client agent's blocking queries.
+    pub requests_in_flight_max: usize,
+}
 
-/// Serves until cancelled.
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections_per_ip_max: 100, requests_in_flight_max: 16_384 }
+    }
+}
+
+/// Serves until cancelled; connections end with it.
 pub async fn serve<H: Handler>(
-    _listener: TcpListener,
-    _handler: H,
-    _raft: Option<Raft>,
-    _limits: Limits,
+    listener: TcpListener,
+    handler: H,
+    raft: Option<Raft>,
+    limits: Limits,
 ) {
-    std::future::pending().await
+    let census = Arc::new(Census::default());
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, from)) => {
+                    let Some(seat) = Census::seat(&census, from.ip(), limits.connections_per_ip_max)
+                    else {
+                        tracing::debug!(%from, "rpc connection refused: too many from this address");
+                        continue;
+                    };
+                    let served = connection(stream, handler.clone(), raft.clone(), limits.clone());
+                    connections.spawn(async move {
+                        let ended = served.await;
+                        tracing::debug!(%from, "rpc connection ended: {ended}");
+                        drop(seat);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!("rpc: accept failed: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+        }
+    }
+}
+
+/// Counts connections per address.
+#[derive(Default)]
+struct Census(Mutex<HashMap<IpAddr, u32>>);
+
+/// One counted connection.
+struct Seat {
+    census: Arc<Census>,
+    ip: IpAddr,
+}
+
+impl Census {
+    fn seat(census: &Arc<Self>, ip: IpAddr, max: u32) -> Option<Seat> {
+        let mut seats = census.0.lock().expect("no holder panics");
+        let taken = seats.entry(ip).or_default();
+        if *taken >= max {
+            return None;
+        }
+        *taken += 1;
+        Some(Seat { census: Arc::clone(census), ip })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut seats = self.census.0.lock().expect("no holder panics");
+        if let Some(taken) = seats.get_mut(&self.ip) {
+            *taken -= 1;
+            if *taken == 0 {
+                seats.remove(&self.ip);
+            }
+        }
+    }
+}
+
+/// Serves one connection and tells why it ended.
+async fn connection<H: Handler>(
+    mut stream: TcpStream,
+    handler: H,
+    raft: Option<Raft>,
+    limits: Limits,
+) -> String {
+    let channel = match tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.read_u8()).await {
+        Err(_) => return "no handshake in time".into(),
+        Ok(Err(error)) => return error.to_string(),
+        Ok(Ok(byte)) => Channel::parse(byte),
+    };
+    if let Err(error) = stream.set_nodelay(true) {
+        return error.to_string();
+    }
+    match (channel, raft) {
+        (Some(Channel::Request), _) => {
+            let session = Session::new(stream, REQUEST_BYTES_MAX, REPLY_BYTES_MAX, limits);
+            session.run(move |bytes| handler.clone().serve(bytes)).await
+        }
+        (Some(Channel::Raft), Some(raft)) => {
+            let session = Session::new(stream, RAFT_BYTES_MAX, RAFT_BYTES_MAX, limits);
+            session
+                .run(move |bytes| {
+                    let raft = raft.clone();
+                    async move { raft.handle(&bytes).await }
+                })
+                .await
+        }
+        (Some(Channel::Raft), None) => "raft is not served here".into(),
+        (None, _) => "unknown channel byte".into(),
+    }
+}
+
+/// The state of one connection.
+struct Session {
+    inbox: Inbox,
+    shared: Arc<Shared>,
+    limits: Limits,
+}
+
+/// What the tasks of a connection share.
+struct Shared {
+    outbox: Outbox,
+    reply_bytes_max: u32,
+    running: Mutex<HashMap<u32, AbortHandle>>,
+}
+
+impl Shared {
+    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<u32, AbortHandle>> {
+        self.running.lock().expect("no holder panics")
+    }
+
+    fn reply(&self, id: u32, body: &[u8]) {
+        if body.len() <= self.reply_bytes_max as usize {
+            return self.outbox.send(Kind::Reply, id, body);
+        }
+        let text = format!("reply of {} bytes is too long to send", body.len());
+        let outcome: request::Outcome = Err(request::Error::with(request::Kind::Failed, text));
+        self.outbox.send(Kind::Reply, id, &request::emit(&outcome));
+    }
+}
+
+/// Ends what runs for a connection, however the connection ends.
+struct AbortAll(Arc<Shared>);
+
+impl Drop for AbortAll {
+    fn drop(&mut self) {
+        self.0.outbox.close();
+        for (_, task) in self.0.running().drain() {
+            task.abort();
+        }
+    }
+}
+
+impl Session {
+    fn new(stream: TcpStream, length_max: u32, reply_bytes_max: u32, limits: Limits) -> Self {
+        let (read, write) = stream.into_split();
+        let shared =
+            Shared { outbox: Outbox::new(write), reply_bytes_max, running: Mutex::default() };
+        Self { inbox: Inbox::new(read, length_max), shared: Arc::new(shared), limits }
+    }
+
+    async fn run<F: Future<Output = Vec<u8>> + Send + 'static>(
+        mut self,
+        serve: impl Fn(Vec<u8>) -> F,
+    ) -> String {
+        let shared = Arc::clone(&self.shared);
+        let _end = AbortAll(Arc::clone(&shared));
+        let drain = shared.outbox.drain();
+        tokio::pin!(drain);
+        let check = tokio::time::sleep(SILENCE_MAX);
+        tokio::pin!(check);
+        let mut silent = (0, false);
+        loop {
+            tokio::select! {
+                frame = Self::next(&mut self.inbox, &shared.outbox) => {
+                    let (header, body) = match frame {
+                        Ok(frame) => frame,
+                        Err(error) => return error.to_string(),
+                    };
+                    if let Err(reason) = self.take(header.kind, header.id, body, &serve).await {
+                        return reason.into();
+                    }
+                }
+                error = &mut drain => return error.to_string(),
+                () = &mut check => {
+                    let reads = self.inbox.reads();
+                    let quiet = reads == silent.0 && shared.running().is_empty();
+                    if quiet && (self.inbox.is_partial() || silent.1) {
+                        return "silent for too long".into();
+                    }
+                    silent = (reads, quiet);
+                    check.as_mut().reset(Instant::now() + SILENCE_MAX);
+                }
+            }
+        }
+    }
+
+    /// Waits for a frame, but not before replies have room.
+    async fn next(
+        inbox: &mut Inbox,
+        outbox: &Outbox,
+    ) -> Result<(agent_core::wire::frame::Header, Vec<u8>), Error> {
+        outbox.room().await;
+        inbox.next().await
+    }
+
+    async fn take<F: Future<Output = Vec<u8>> + Send + 'static>(
+        &self,
+        kind: Kind,
+        id: u32,
+        body: Vec<u8>,
+        serve: &impl Fn(Vec<u8>) -> F,
+    ) -> Result<(), &'static str> {
+        match kind {
+            Kind::Request => self.start(id, serve(body)).await,
+            Kind::Cancel => {
+                if let Some(task) = self.shared.running().remove(&id) {
+                    task.abort();
+                }
+                Ok(())
+            }
+            Kind::Ping => {
+                self.shared.outbox.send(Kind::Pong, id, &[]);
+                Ok(())
+            }
+            Kind::Reply | Kind::Pong | Kind::Busy => Err("a client sent what only servers send"),
+        }
+    }
+
+    /// Answers a request: here if the answer is there at once, else in a task of its own.
+    async fn start<F: Future<Output = Vec<u8>> + Send + 'static>(
+        &self,
+        id: u32,
+        work: F,
+    ) -> Result<(), &'static str> {
+        let mut work = Box::pin(work);
+        if let Poll::Ready(reply) = poll_once(&mut work).await {
+            self.shared.reply(id, &reply);
+            return Ok(());
+        }
+        let shared = Arc::clone(&self.shared);
+        // Held over the spawn, so that the task cannot end before it is listed.
+        let mut running = self.shared.running();
+        if running.contains_key(&id) {
+            return Err("request id reused while in flight");
+        }
+        if running.len() >= self.limits.requests_in_flight_max {
+            drop(running);
+            self.shared.outbox.send(Kind::Busy, id, &[]);
+            return Ok(());
+        }
+        let task = tokio::spawn(async move {
+            let reply = work.await;
+            shared.running().remove(&id);
+            shared.reply(id, &reply);
+        });
+        running.insert(id, task.abort_handle());
+        Ok(())
+    }
+}
+
+/// Polls a future once.
+async fn poll_once<T>(work: &mut Pin<Box<impl Future<Output = T>>>) -> Poll<T> {
+    poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await
 }
