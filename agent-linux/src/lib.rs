@@ -6,6 +6,7 @@ pub mod dns;
 pub mod endpoint;
 pub mod gossip;
 pub mod http;
+pub mod leader;
 pub mod raft;
 pub mod rpc;
 pub mod store;

@@ -10,22 +10,8 @@ use agent_core::model::request::{Consistency, Error, Kind, Reply};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// How long a blocking query waits unless told.
-const WAIT_TIME_DEFAULT: Duration = Duration::from_secs(300);
-
-/// How long a blocking query may wait, before jitter.
-const WAIT_TIME_MAX: Duration = Duration::from_secs(600);
-
 /// A wait grows by at most this part of itself: clients leave that much room in their own timeouts.
 pub(super) const JITTER_PART: u32 = 16;
-
-/// Tells how long a query may wait that asked for `wait_ms` (0: nothing asked).
-pub(super) fn wait_time(wait_ms: u64) -> Duration {
-    match wait_ms {
-        0 => WAIT_TIME_DEFAULT,
-        asked => Duration::from_millis(asked).min(WAIT_TIME_MAX),
-    }
-}
 
 /// Until when to wait.
 #[derive(Clone, Copy, Debug)]

@@ -27,7 +27,7 @@ pub use session::Timers;
 use crate::raft::Raft;
 use crate::rpc::route::Router;
 use crate::rpc::server::Handler;
-use crate::store::{Seen, Store, Tables};
+use crate::store::{Seen, Store};
 use agent_core::model::command::Command;
 use agent_core::model::request::{
     self, Answer, Body, Consistency, Error, Kind, Meta, Outcome, Query, Reply, Request,
@@ -38,6 +38,9 @@ use block::{Gate, Wait};
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// One state of everything that servers share.
+pub type Tables = Arc<crate::store::Tables>;
 
 /// First byte of a request that a follower passes to the leader: it is not to be passed on again,
 /// or two servers that take each other for the leader would play ball.
@@ -56,11 +59,23 @@ pub struct Settings {
     pub hold_time: Duration,
     /// Seed of the dice for jitter.
     pub seed: u64,
+    /// Shortest TTL of a session.
+    pub session_ttl_min: Duration,
+    /// How long a blocking query waits unless told.
+    pub query_time_default: Duration,
+    /// How long a blocking query may wait, before jitter.
+    pub query_time_max: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { hold_time: Duration::from_secs(7), seed: 0 }
+        Self {
+            hold_time: Duration::from_secs(7),
+            seed: 0,
+            session_ttl_min: Duration::from_secs(10),
+            query_time_default: Duration::from_secs(300),
+            query_time_max: Duration::from_secs(600),
+        }
     }
 }
 
@@ -122,6 +137,11 @@ impl Endpoint {
     /// Tells the datacentre that this agent is in.
     pub fn datacenter(&self) -> &str {
         &self.0.datacenter
+    }
+
+    /// The state as this server has it now, `None` on a client.
+    pub fn tables(&self) -> Option<Tables> {
+        self.0.server.as_ref().map(|server| server.store.tables())
     }
 
     /// The timers of sessions, for the leader's loops; `None` on a client.
@@ -234,7 +254,7 @@ impl Inner {
 
     async fn attempt(&self, request: &Request, bytes: &[u8], passing: Passing) -> Carried {
         let Some(server) = &self.server else {
-            let deadline = Instant::now() + call_time(request);
+            let deadline = Instant::now() + self.call_time(request);
             return self.carried(self.router.forward_any(bytes, deadline).await);
         };
         let datacenter = &request.options.datacenter;
@@ -254,7 +274,7 @@ impl Inner {
         let mut passed_on = Vec::with_capacity(bytes.len() + 1);
         passed_on.push(PASSED_ON);
         passed_on.extend_from_slice(bytes);
-        let deadline = Instant::now() + call_time(request);
+        let deadline = Instant::now() + self.call_time(request);
         self.carried(self.router.forward_to(leader.address, &passed_on, deadline).await)
     }
 
@@ -316,7 +336,9 @@ impl Inner {
             Command::Register(registration) => catalog::prepare(registration, &self.datacenter)?,
             Command::Deregister(deregistration) => catalog::prepare_removal(deregistration)?,
             Command::Kv(op) => kv::prepare(op, &server.store)?,
-            Command::Session(op) => session::prepare(op, &server.store)?,
+            Command::Session(op) => {
+                session::prepare(op, &server.store, self.settings.session_ttl_min)?
+            }
         };
         let reply = match settled {
             Prepared::Answer(reply) => reply,
@@ -343,8 +365,25 @@ impl Inner {
     /// How long a blocking query waits: what was asked within bounds, and up to a sixteenth more, so
     /// that those who came together do not leave together.
     fn wait(&self, request: &Request) -> Wait {
-        let time = block::wait_time(request.options.wait_ms);
+        let time = self.wait_time(request);
         Wait { after: request.options.min_index, time: time + self.roll(time / block::JITTER_PART) }
+    }
+
+    /// How long a query may wait at most, before jitter.
+    fn wait_time(&self, request: &Request) -> Duration {
+        match request.options.wait_ms {
+            0 => self.settings.query_time_default,
+            asked => Duration::from_millis(asked).min(self.settings.query_time_max),
+        }
+    }
+
+    /// How long another server may take to answer.
+    fn call_time(&self, request: &Request) -> Duration {
+        if request.options.min_index == 0 {
+            return CALL_TIME;
+        }
+        let wait = self.wait_time(request);
+        wait + wait / block::JITTER_PART + CALL_TIME
     }
 
     /// Rolls a duration of at most `most`.
@@ -364,7 +403,7 @@ enum Prepared {
 }
 
 /// How a query is read from one state of the tables.
-type Read<'a> = Box<dyn Fn(&Tables) -> Seen<Reply> + Send + Sync + 'a>;
+type Read<'a> = Box<dyn Fn(&crate::store::Tables) -> Seen<Reply> + Send + Sync + 'a>;
 
 /// Finds how a query is read.
 ///
@@ -409,15 +448,6 @@ fn may_retry(error: &Error, request: &Request) -> bool {
         },
         Kind::Invalid | Kind::NotFound | Kind::Denied | Kind::NoPath | Kind::Failed => false,
     }
-}
-
-/// How long another server may take to answer.
-fn call_time(request: &Request) -> Duration {
-    if request.options.min_index == 0 {
-        return CALL_TIME;
-    }
-    let wait = block::wait_time(request.options.wait_ms);
-    wait + wait / block::JITTER_PART + CALL_TIME
 }
 
 #[cfg(test)]

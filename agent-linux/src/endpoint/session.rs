@@ -12,9 +12,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// Shortest TTL.
-const TTL_MIN: Duration = Duration::from_secs(10);
-
 /// Longest TTL.
 const TTL_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -36,13 +33,13 @@ fn check_id(id: &str) -> Result<(), Error> {
 }
 
 /// Chooses a session's id, and refuses bad settings in Consul's words.
-pub(super) fn prepare(op: &mut Op, store: &Store) -> Result<Prepared, Error> {
+pub(super) fn prepare(op: &mut Op, store: &Store, ttl_min: Duration) -> Result<Prepared, Error> {
     match op {
         Op::Create(session) => {
             if session.node.is_empty() {
                 return refuse("Must provide Node");
             }
-            check_ttl(session)?;
+            check_ttl(session, ttl_min)?;
             let tables = store.tables();
             session.id = loop {
                 let id = uuid::Uuid::new_v4().to_string();
@@ -63,16 +60,16 @@ pub(super) fn prepare(op: &mut Op, store: &Store) -> Result<Prepared, Error> {
     }
 }
 
-fn check_ttl(session: &Session) -> Result<(), Error> {
+fn check_ttl(session: &Session, ttl_min: Duration) -> Result<(), Error> {
     let ttl = Duration::from_nanos(session.ttl_ns);
-    if session.ttl_ns == 0 || (TTL_MIN..=TTL_MAX).contains(&ttl) {
+    if session.ttl_ns == 0 || (ttl_min..=TTL_MAX).contains(&ttl) {
         return Ok(());
     }
     let nanos = |time: Duration| GoDuration(i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
     refuse(format!(
         "Invalid Session TTL '{}', must be between [{}={}]",
         session.ttl_ns,
-        nanos(TTL_MIN),
+        nanos(ttl_min),
         nanos(TTL_MAX)
     ))
 }
@@ -137,6 +134,11 @@ impl Timers {
         }
     }
 
+    /// Lets a session live a little longer, because it could not be ended.
+    pub fn postpone(&self, id: String, time: Duration) {
+        self.lock().insert(id, Instant::now() + time);
+    }
+
     /// Stops a session's timer.
     pub fn stop(&self, id: &str) {
         self.lock().remove(id);
@@ -166,6 +168,8 @@ impl Timers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const TTL_MIN: Duration = Duration::from_secs(10);
 
     fn session(id: &str, ttl_secs: u64) -> Session {
         let ttl_ns = ttl_secs * 1_000_000_000;
@@ -197,11 +201,11 @@ mod tests {
 
     #[test]
     fn a_ttl_out_of_bounds_is_refused_in_consuls_words() {
-        let error = check_ttl(&session("a", 5)).unwrap_err();
+        let error = check_ttl(&session("a", 5), TTL_MIN).unwrap_err();
         let text = "Invalid Session TTL '5000000000', must be between [10s=24h0m0s]";
         assert_eq!(error.text, text);
-        assert!(check_ttl(&session("a", 0)).is_ok());
-        assert!(check_ttl(&session("a", 86_400)).is_ok());
-        assert!(check_ttl(&session("a", 86_401)).is_err());
+        assert!(check_ttl(&session("a", 0), TTL_MIN).is_ok());
+        assert!(check_ttl(&session("a", 86_400), TTL_MIN).is_ok());
+        assert!(check_ttl(&session("a", 86_401), TTL_MIN).is_err());
     }
 }

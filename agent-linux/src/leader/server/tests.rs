@@ -1,0 +1,94 @@
+use super::*;
+use crate::gossip::Meta;
+
+const OWN: u64 = 1;
+
+fn settings() -> Settings {
+    Settings { datacenter: "dc1".into(), cleanup_dead_servers: true, quorum_min: 0 }
+}
+
+fn member(n: u8, raft_id: u64, status: MemberStatus) -> Member {
+    let meta = Meta {
+        name: format!("s{n}"),
+        role: Role::Server,
+        dc: "dc1".into(),
+        node_id: [n; 16],
+        build: "1.8.7:".into(),
+        protocol: 2,
+        rpc_port: 8300,
+        wan_port: 8302,
+        expect: 0,
+        bootstrap: false,
+        non_voter: false,
+        raft_id,
+        tags: Vec::new(),
+    };
+    let addr = SocketAddr::from(([127, 0, 0, n], 8301));
+    Member { name: meta.name.clone(), addr, status, meta }
+}
+
+fn voter(n: u8, raft_id: u64) -> (Server, bool) {
+    (server(&member(n, raft_id, MemberStatus::Alive)), true)
+}
+
+fn look(members: &[Member], configuration: &[(Server, bool)]) -> Vec<Step> {
+    steps(&mut Memory::default(), members, configuration, OWN, &settings())
+}
+
+#[test]
+fn what_is_as_it_should_be_is_left_alone() {
+    use MemberStatus::{Alive, Failed};
+    let members = [member(1, 1, Alive), member(2, 2, Alive), member(3, 3, Failed)];
+    assert!(look(&members, &[voter(1, 1), voter(2, 2), voter(3, 3)]).is_empty());
+    // Gossip does not know everybody yet: nobody is removed for that.
+    assert!(look(&members[..1], &[voter(1, 1), voter(2, 2), voter(3, 3)]).is_empty());
+}
+
+#[test]
+fn servers_come_and_leave_with_the_pool() {
+    use MemberStatus::{Alive, Left};
+    let members = [member(1, 1, Alive), member(2, 2, Left), member(3, 3, Alive)];
+    let (two, three) = (voter(2, 2), voter(3, 3));
+    let steps = look(&members, &[voter(1, 1), two.clone()]);
+    assert_eq!(steps, [Step::Remove(two.0, "left"), Step::Add(three.0.clone())]);
+    // One that does not vote yet is added again, so that it may be promoted.
+    let steps = look(&members[2..], &[voter(1, 1), (three.0.clone(), false)]);
+    assert_eq!(steps, [Step::Add(three.0)]);
+}
+
+#[test]
+fn a_wiped_server_loses_its_old_place_first() {
+    use MemberStatus::Alive;
+    let members = [member(1, 1, Alive), member(2, 22, Alive)];
+    let steps = look(&members, &[voter(1, 1), voter(2, 2)]);
+    assert_eq!(steps, [Step::Remove(voter(2, 2).0, "replaced"), Step::Add(voter(2, 22).0)]);
+}
+
+#[test]
+fn a_server_that_the_pool_forgot_is_removed() {
+    use MemberStatus::{Alive, Failed};
+    let mut memory = Memory::default();
+    let members = [member(1, 1, Alive), member(2, 2, Failed)];
+    let configuration = [voter(1, 1), voter(2, 2)];
+    assert!(steps(&mut memory, &members, &configuration, OWN, &settings()).is_empty());
+    let steps = steps(&mut memory, &members[..1], &configuration, OWN, &settings());
+    assert_eq!(steps, [Step::Remove(voter(2, 2).0, "forgotten")]);
+}
+
+#[test]
+fn dead_servers_go_only_when_another_joined_and_most_are_left() {
+    use MemberStatus::{Alive, Failed};
+    let members =
+        [member(1, 1, Alive), member(2, 2, Alive), member(3, 3, Failed), member(4, 4, Alive)];
+    let all = [voter(1, 1), voter(2, 2), voter(3, 3), voter(4, 4)];
+    let joined = Memory { joined: true, ..Memory::default() };
+    let removed = dead(&joined, &members, &all, &settings());
+    assert_eq!(removed, [voter(3, 3).0]);
+    assert!(dead(&Memory::default(), &members, &all, &settings()).is_empty());
+    let floor = Settings { quorum_min: 4, ..settings() };
+    assert!(dead(&joined, &members, &all, &floor).is_empty());
+    let off = Settings { cleanup_dead_servers: false, ..settings() };
+    assert!(dead(&joined, &members, &all, &off).is_empty());
+    let most = [member(1, 1, Alive), member(2, 2, Failed), member(3, 3, Failed)];
+    assert!(dead(&joined, &most, &all[..3], &settings()).is_empty());
+}
