@@ -90,8 +90,8 @@ mod tests {
         figures.push(vec!["reeve".into()], vec![2.25, f64::NAN]);
         figures.push(vec!["x".into()], vec![1234.5, 10.0]);
         let text = figures.text();
-        assert_eq!(text.lines().nth(2), Some("| reeve |   2.25 |    - |"));
-        assert_eq!(text.lines().nth(3), Some("| x     |   1234 |   10 |"));
+        assert_eq!(text.lines().nth(2), Some("| reeve |   2.25 |   - |"));
+        assert_eq!(text.lines().nth(3), Some("| x     |   1234 |  10 |"));
         let json: Value = serde_json::from_str(&figures.json()).expect("JSON");
         assert_eq!(json[1]["rss MB"], 1234.5);
     }
