@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 need dig bind9-dnsutils
 need curl curl
-at=127.77.1.1
+at=127.118.1.1
 
 ask() {
     dig @$at -p 8600 +short +tries=1 +timeout=3 "$@"

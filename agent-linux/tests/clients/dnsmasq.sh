@@ -4,7 +4,7 @@
 need dig bind9-dnsutils
 need dnsmasq dnsmasq-base
 need curl curl
-at=127.77.2.1 through=127.77.2.2
+at=127.118.2.1 through=127.118.2.2
 
 ask() {
     dig @$through -p 5353 +short +tries=1 +timeout=3 "$@"

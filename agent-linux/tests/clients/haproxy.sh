@@ -4,7 +4,7 @@
 need haproxy haproxy
 need curl curl
 need python3 python3
-at=127.77.3.1 servers=127.77.3.2 front=127.77.3.3
+at=127.118.3.1 servers=127.118.3.2 front=127.118.3.3
 
 # Two servers that tell their names.
 for port in 8081 8082; do

@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 need curl curl
 need python3 python3
-at=127.77.4.1 target=127.77.4.2 ui=127.77.4.3
+at=127.118.4.1 target=127.118.4.2 ui=127.118.4.3
 
 unpack() {
     local d=$cache/prometheus uri keys=/usr/share/keyrings/debian-archive-keyring.gpg
