@@ -1,3 +1,5 @@
 //! The `reeve` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    std::process::ExitCode::from(agent_linux::cli::run())
+}

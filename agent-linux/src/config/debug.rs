@@ -36,23 +36,33 @@ impl Config {
         let segment = if self.server { "<all>" } else { "" };
         let clients: Vec<String> = self.client_addrs.iter().map(IpAddr::to_string).collect();
         let Self { datacenter, server, ports, node_name, .. } = self;
-        format!(
-            "           Version: '{}' (Reeve {})\n           Node ID: '{node_id}'\n         Node \
-             name: '{node_name}'\n        Datacenter: '{datacenter}' (Segment: '{segment}')\n       \
-             \u{20}    Server: {server} (Bootstrap: {})\n       Client Addr: [{}] (HTTP: {}, \
-             HTTPS: -1, gRPC: -1, DNS: {})\n      Cluster Addr: {} (LAN: {}, WAN: {})\n           \
-             Encrypt: Gossip: false, TLS-Outgoing: false, TLS-Incoming: false, Auto-Encrypt-TLS: \
-             false\n",
-            version::CONSUL,
-            version::REEVE,
-            self.bootstrap,
-            clients.join(" "),
-            port(ports.http),
-            port(ports.dns),
-            self.advertise_addr,
-            ports.serf_lan,
-            port(ports.serf_wan),
-        )
+        let lines = [
+            ("Version", format!("'{}' (Reeve {})", version::CONSUL, version::REEVE)),
+            ("Node ID", format!("'{node_id}'")),
+            ("Node name", format!("'{node_name}'")),
+            ("Datacenter", format!("'{datacenter}' (Segment: '{segment}')")),
+            ("Server", format!("{server} (Bootstrap: {})", self.bootstrap)),
+            (
+                "Client Addr",
+                format!(
+                    "[{}] (HTTP: {}, HTTPS: -1, gRPC: -1, DNS: {})",
+                    clients.join(" "),
+                    port(ports.http),
+                    port(ports.dns)
+                ),
+            ),
+            (
+                "Cluster Addr",
+                format!(
+                    "{} (LAN: {}, WAN: {})",
+                    self.advertise_addr,
+                    ports.serf_lan,
+                    port(ports.serf_wan)
+                ),
+            ),
+            ("Encrypt", "Gossip: false, TLS-Outgoing: false, TLS-Incoming: false".to_owned()),
+        ];
+        lines.iter().map(|(name, value)| format!("{name:>18}: {value}\n")).collect()
     }
 
     fn show_identity(&self, node_id: &str) -> Part {

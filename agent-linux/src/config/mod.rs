@@ -27,7 +27,7 @@ mod runtime;
 pub mod setting;
 pub mod source;
 mod table;
-mod template;
+pub mod template;
 #[cfg(test)]
 mod tests;
 mod verify;

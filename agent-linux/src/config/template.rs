@@ -53,6 +53,17 @@ pub(super) fn host_interfaces() -> std::io::Result<Vec<Interface>> {
     Ok(found.into_iter().map(interface).collect())
 }
 
+/// Finds the first IPv4 address of an interface.
+///
+/// # Errors
+///
+/// The system's error if it cannot tell addresses.
+pub fn interface_ipv4(name: &str) -> std::io::Result<Option<String>> {
+    let host = host_interfaces()?;
+    let found = host.iter().find(|i| i.name == name && i.address.is_ipv4());
+    Ok(found.map(|i| i.address.to_string()))
+}
+
 /// Tells whether an address is private as Consul sees it.
 pub(super) fn is_private(address: IpAddr) -> bool {
     match address {

@@ -200,11 +200,11 @@ fn protection_that_would_not_be_given_stops_the_start() {
 
 #[test]
 fn settings_of_consul_without_effect_are_taken_with_a_warning() {
-    let (_, warnings) = hcl(
-        "telemetry { prometheus_retention_time = \"24h\" } connect { enabled = true }
-         ca_file = \"x\" segments = [] disable_update_check = true acl { default_policy = \"deny\" }",
-    )
-    .unwrap();
+    let (_, warnings) =
+        hcl("telemetry { prometheus_retention_time = \"24h\" } connect { enabled = true }
+         ca_file = \"x\" segments = [] disable_update_check = true
+         acl { default_policy = \"deny\" }")
+        .unwrap();
     let all = warnings.join("\n");
     for key in ["telemetry.prometheus_retention_time", "connect.enabled", "ca_file"] {
         assert!(all.contains(&format!("\"{key}\" is not yet effective")), "{all}");

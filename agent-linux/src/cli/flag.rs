@@ -1,0 +1,243 @@
+//! Flags as Go's `flag` package takes them: `-x`, `--x`, `-x=v`, `-x v`, up to the first word that
+//! is no flag. Written here because no crate knows single-dash long names and this stop.
+//!
+//! Source: <https://pkg.go.dev/flag#hdr-Command_line_flag_syntax>.
+
+use crate::config::go_bool;
+
+/// One flag of a verb.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flag {
+    /// Name without dashes.
+    pub(super) name: &'static str,
+    /// What it takes.
+    pub(super) takes: Takes,
+    /// What it does, one paragraph.
+    pub(super) doc: &'static str,
+}
+
+/// What a flag takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Takes {
+    /// Nothing, or `=true` and the like.
+    Switch,
+    /// A whole number that is not negative.
+    Count,
+    /// Any text; carries the name of the text in help.
+    Text(&'static str),
+}
+
+/// Makes a switch.
+pub(super) const fn switch(name: &'static str, doc: &'static str) -> Flag {
+    Flag { name, takes: Takes::Switch, doc }
+}
+
+/// Makes a flag with a text.
+pub(super) const fn text(name: &'static str, doc: &'static str) -> Flag {
+    Flag { name, takes: Takes::Text("string"), doc }
+}
+
+/// Makes a flag with a text that may be given several times.
+pub(super) const fn texts(name: &'static str, doc: &'static str) -> Flag {
+    Flag { name, takes: Takes::Text("value"), doc }
+}
+
+/// Makes a flag with a number.
+pub(super) const fn count(name: &'static str, doc: &'static str) -> Flag {
+    Flag { name, takes: Takes::Count, doc }
+}
+
+/// Flags as they were given, in order.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Given(Vec<(&'static str, String)>);
+
+impl Given {
+    /// Tells whether a switch is on; the last word on it counts.
+    pub(super) fn on(&self, name: &str) -> bool {
+        self.text(name) == Some("true")
+    }
+
+    /// Finds the last text given.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.texts(name).last()
+    }
+
+    /// Lists the texts given.
+    pub(super) fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(given, _)| *given == name).map(|(_, text)| text.as_str())
+    }
+
+    /// Finds the last number given.
+    pub(super) fn count(&self, name: &str) -> Option<u64> {
+        self.text(name)?.parse().ok()
+    }
+
+    /// Lists everything given.
+    pub(super) fn all(&self) -> &[(&'static str, String)] {
+        &self.0
+    }
+}
+
+/// What a verb's arguments ask for.
+#[derive(Debug)]
+pub(super) enum Parsed {
+    /// Its help.
+    Help,
+    /// To run it: flags and the words after them.
+    Run(Given, Vec<String>),
+}
+
+/// Tells whether a word asks for help.
+pub(super) fn is_help(word: &str) -> bool {
+    matches!(word, "-h" | "-help" | "--help" | "--h")
+}
+
+/// Parses a verb's arguments; a fault is told in Go's words.
+pub(super) fn parse(flags: &[Flag], args: &[String]) -> Result<Parsed, String> {
+    let mut given = Vec::new();
+    let mut rest = args.iter();
+    loop {
+        let left = rest.as_slice();
+        let Some(word) = rest.next() else { return Ok(Parsed::Run(Given(given), Vec::new())) };
+        if word == "--" {
+            return Ok(Parsed::Run(Given(given), rest.cloned().collect()));
+        }
+        if !word.starts_with('-') || word == "-" {
+            return Ok(Parsed::Run(Given(given), left.to_vec()));
+        }
+        if is_help(word) {
+            return Ok(Parsed::Help);
+        }
+        let bare = word.strip_prefix("--").or_else(|| word.strip_prefix('-')).unwrap_or(word);
+        if bare.starts_with(['-', '=']) {
+            return Err(format!("bad flag syntax: {word}"));
+        }
+        let (name, value) = match bare.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (bare, None),
+        };
+        let Some(flag) = flags.iter().find(|flag| flag.name == name) else {
+            return Err(format!("flag provided but not defined: -{name}"));
+        };
+        let value = match (flag.takes, value) {
+            (Takes::Switch, None) => "true".to_owned(),
+            (Takes::Switch, Some(value)) => match go_bool(&value) {
+                Some(on) => on.to_string(),
+                None => {
+                    return Err(format!(
+                        "invalid boolean value {value:?} for -{name}: parse error"
+                    ));
+                }
+            },
+            (_, Some(value)) => value,
+            (_, None) => match rest.next() {
+                Some(value) => value.clone(),
+                None => return Err(format!("flag needs an argument: -{name}")),
+            },
+        };
+        if flag.takes == Takes::Count && value.parse::<u64>().is_err() {
+            return Err(format!("invalid value {value:?} for flag -{name}: parse error"));
+        }
+        given.push((flag.name, value));
+    }
+}
+
+/// Names what a flag takes.
+fn taken(flag: &Flag) -> &'static str {
+    match flag.takes {
+        Takes::Switch => "",
+        Takes::Count => "uint",
+        Takes::Text(name) => name,
+    }
+}
+
+/// Explains flags as `-help` does.
+pub(super) fn options(flags: &[Flag]) -> String {
+    /// Columns of the text, its margin included.
+    const WIDTH: usize = 72;
+    let mut out = String::new();
+    for flag in flags {
+        let value = match taken(flag) {
+            "" => String::new(),
+            name => format!("=<{name}>"),
+        };
+        out += &format!("\n  -{}{value}\n", flag.name);
+        let mut line = "    ".to_owned();
+        for word in flag.doc.split_whitespace() {
+            if line.len() + 1 + word.len() > WIDTH {
+                out += &line;
+                out.push('\n');
+                line = "    ".to_owned();
+            }
+            line.push(' ');
+            line += word;
+        }
+        out += &line;
+        out.push('\n');
+    }
+    out
+}
+
+/// Explains flags as Go does below a fault.
+pub(super) fn defaults(flags: &[Flag]) -> String {
+    let mut out = String::new();
+    for flag in flags {
+        let value = match taken(flag) {
+            "" => String::new(),
+            name => format!(" {name}"),
+        };
+        out += &format!("  -{}{value}\n    \t{}\n", flag.name, flag.doc);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FLAGS: &[Flag] = &[switch("wan", "w"), text("name", "n"), count("index", "i")];
+
+    fn run(args: &[&str]) -> Result<(Given, Vec<String>), String> {
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        match parse(FLAGS, &args)? {
+            Parsed::Help => Err("help".to_owned()),
+            Parsed::Run(given, rest) => Ok((given, rest)),
+        }
+    }
+
+    #[test]
+    fn one_dash_or_two_equals_or_space() {
+        for args in [
+            ["-name=x", "-wan", "a"].as_slice(),
+            &["--name", "x", "--wan=true", "a"],
+            &["-name", "y", "-name", "x", "-wan=1", "--", "a"],
+        ] {
+            let (given, rest) = run(args).unwrap();
+            assert_eq!((given.text("name"), given.on("wan")), (Some("x"), true), "{args:?}");
+            assert_eq!(rest, ["a"]);
+        }
+    }
+
+    #[test]
+    fn flags_end_at_the_first_word() {
+        let (given, rest) = run(&["a", "-wan"]).unwrap();
+        assert_eq!((given.on("wan"), rest.len()), (false, 2));
+        assert_eq!(run(&["-"]).unwrap().1, ["-"]);
+        assert_eq!(run(&["-name", "-wan"]).unwrap().0.text("name"), Some("-wan"));
+    }
+
+    #[test]
+    fn faults_are_told_in_gos_words() {
+        for (args, want) in [
+            (["-foo"].as_slice(), "flag provided but not defined: -foo"),
+            (&["-name"], "flag needs an argument: -name"),
+            (&["-wan=x"], "invalid boolean value \"x\" for -wan: parse error"),
+            (&["-index=x"], "invalid value \"x\" for flag -index: parse error"),
+            (&["---wan"], "bad flag syntax: ---wan"),
+            (&["-=x"], "bad flag syntax: -=x"),
+            (&["-wan", "--help"], "help"),
+        ] {
+            assert_eq!(run(args).unwrap_err(), want);
+        }
+    }
+}

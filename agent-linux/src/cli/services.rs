@@ -1,0 +1,188 @@
+//! `services`: registers and deregisters with the agent.
+
+use std::path::Path;
+
+use super::client::{Keep, escape, put};
+use super::flag::{Flag, count, text, texts};
+use super::{Api, Call, Failure, Spec, Verb, failure};
+use crate::config::definition::{ServiceAddress, ServiceDefinition};
+use crate::config::source;
+
+/// Help of the family.
+pub(super) const HELP: &str = "Usage: reeve services <subcommand> [options] [args]
+
+  Registers services with the local agent and removes them. See \"reeve catalog\"
+  for the services of the whole cluster.
+";
+
+/// Registers services.
+pub(super) struct Register;
+/// Removes services.
+pub(super) struct Deregister;
+
+const NAMESPACE: Flag = texts("namespace", "(Enterprise-only) Namespace of the service.");
+
+const REGISTER_FLAGS: &[Flag] = &[
+    text("address", "Address of the service."),
+    text("id", "ID of the service. Default: its name."),
+    text("kind", "Kind of the service."),
+    texts("meta", "Metadata key=value of the service. May be repeated."),
+    text("name", "Name of the service."),
+    NAMESPACE,
+    count("port", "Port of the service."),
+    texts("tag", "Tag of the service. May be repeated."),
+    texts("tagged-address", "Address of the service under a tag, tag=IP:port. May be repeated."),
+];
+
+const REGISTER: Spec = Spec {
+    path: "services register",
+    summary: "Register services with the local agent",
+    help: " [options] [FILE...]
+
+  Registers services with the local agent, from configuration files (HCL or
+  JSON) or from flags.
+
+      $ reeve services register web.json
+
+      $ reeve services register -name=web -port=80 -tag=v1
+",
+    api: Api::Servers,
+    flags: REGISTER_FLAGS,
+};
+
+const DEREGISTER: Spec = Spec {
+    path: "services deregister",
+    summary: "Deregister services with the local agent",
+    help: " [options] [FILE...]
+
+  Removes services from the local agent: those that configuration files define,
+  or one by its ID. It must be the agent that they were registered with.
+
+      $ reeve services deregister web.json db.json
+
+      $ reeve services deregister -id=web
+",
+    api: Api::Servers,
+    flags: &[text("id", "ID of the service to remove."), NAMESPACE],
+};
+
+/// Reads the services that files define.
+fn from_files(paths: &[String]) -> Result<Vec<ServiceDefinition>, Failure> {
+    let mut services = Vec::new();
+    for path in paths {
+        let found = source::services(Path::new(path));
+        services.extend(found.map_err(|error| failure(format!("Error: {error}")))?);
+    }
+    Ok(services)
+}
+
+/// Reads the service that flags define.
+fn from_flags(call: &Call<'_>) -> Result<ServiceDefinition, Failure> {
+    let text = |name| call.given.text(name).unwrap_or_default().to_owned();
+    let mut service = ServiceDefinition {
+        kind: text("kind"),
+        id: text("id"),
+        name: text("name"),
+        address: text("address"),
+        port: call.given.count("port").and_then(|port| i64::try_from(port).ok()).unwrap_or(0),
+        tags: call.given.texts("tag").map(str::to_owned).collect(),
+        ..ServiceDefinition::default()
+    };
+    for pair in call.given.texts("meta") {
+        let (name, value) = key_value("meta", pair)?;
+        service.meta.insert(name, value);
+    }
+    for pair in call.given.texts("tagged-address") {
+        let (tag, address) = key_value("tagged-address", pair)?;
+        service.tagged_addresses.insert(tag, tagged_address(&address)?);
+    }
+    Ok(service)
+}
+
+/// Reads `key=value`.
+fn key_value(flag: &str, pair: &str) -> Result<(String, String), Failure> {
+    match pair.split_once('=') {
+        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+        None => Err(failure(format!(
+            "invalid value {pair:?} for flag -{flag}: Missing \"=\" value in argument: {pair}"
+        ))),
+    }
+}
+
+/// Reads an address with or without a port.
+fn tagged_address(text: &str) -> Result<ServiceAddress, Failure> {
+    if text.parse::<std::net::Ipv6Addr>().is_ok() {
+        return Ok(ServiceAddress { address: text.to_owned(), port: 0 });
+    }
+    let (address, port) = match text.rsplit_once(':') {
+        Some((address, port)) => (address, port.parse().ok()),
+        None => (text, Some(0)),
+    };
+    let port = port.ok_or_else(|| failure(format!("Error: invalid port in {text:?}")))?;
+    let address = address.trim_start_matches('[').trim_end_matches(']').to_owned();
+    Ok(ServiceAddress { address, port })
+}
+
+impl Verb for Register {
+    fn spec(&self) -> &'static Spec {
+        &REGISTER
+    }
+
+    fn run(&self, call: &mut Call<'_>) -> Result<(), Failure> {
+        let named = call.given.text("name").is_some_and(|name| !name.is_empty());
+        let services = match (named, call.args.is_empty()) {
+            (true, true) => vec![from_flags(call)?],
+            (false, false) => from_files(&call.args)?,
+            (true, false) => {
+                return Err(failure("Service registration requires arguments or -id, not both."));
+            }
+            (false, true) => {
+                return Err(failure(
+                    "Service registration requires at least one argument or flags.",
+                ));
+            }
+        };
+        let client = call.client()?;
+        for service in services {
+            let body = service.to_json().to_string();
+            let name = &service.name;
+            let sent = client.ok(put("/v1/agent/service/register", body.as_bytes()));
+            sent.map_err(|e| failure(format!("Error registering service {name:?}: {e}")))?;
+            call.say(format!("Registered service: {name}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Verb for Deregister {
+    fn spec(&self) -> &'static Spec {
+        &DEREGISTER
+    }
+
+    fn run(&self, call: &mut Call<'_>) -> Result<(), Failure> {
+        let id = call.given.text("id").filter(|id| !id.is_empty()).map(str::to_owned);
+        let ids: Vec<String> = match (id, call.args.is_empty()) {
+            (Some(id), true) => vec![id],
+            (None, false) => {
+                let id = |s: ServiceDefinition| if s.id.is_empty() { s.name } else { s.id };
+                from_files(&call.args)?.into_iter().map(id).collect()
+            }
+            (Some(_), false) => {
+                return Err(failure("Service deregistration requires arguments or -id, not both."));
+            }
+            (None, true) => {
+                return Err(failure(
+                    "Service deregistration requires at least one argument or -id.",
+                ));
+            }
+        };
+        let client = call.client()?;
+        for id in ids.iter().filter(|id| !id.is_empty()) {
+            let path = format!("/v1/agent/service/deregister/{}", escape(id, Keep::Nothing));
+            let sent = client.ok(put(path, &[]));
+            sent.map_err(|e| failure(format!("Error deregistering service {id:?}: {e}")))?;
+            call.say(format!("Deregistered service: {id}"))?;
+        }
+        Ok(())
+    }
+}

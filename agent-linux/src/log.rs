@@ -1,0 +1,190 @@
+//! Logs: Consul's lines on standard output and in files, and the last of them in memory.
+//!
+//! `2026-11-22T10:00:00.000Z [INFO]  agent.server: text: key=value`
+//!
+//! One subscriber for the process, without spans: libraries open them for every step, and nobody
+//! reads them. The level can change at any time; libraries speak from warnings on only, unless the
+//! level is trace.
+
+mod file;
+mod line;
+
+use std::collections::VecDeque;
+use std::io::Write;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::SystemTime;
+
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Metadata, Subscriber, span};
+
+use crate::config::{Log, LogLevel};
+use file::LogFile;
+
+/// Lines kept in memory for those who ask later.
+const LINES_KEPT_MAX: usize = 512;
+/// Bytes of one line kept; longer ones are cut.
+const LINE_KEPT_BYTES_MAX: usize = 4096;
+
+/// The process' one logger.
+static LOGGER: OnceLock<Logger> = OnceLock::new();
+
+/// Why logging could not start.
+#[derive(Debug)]
+pub enum Error {
+    /// The log file could not be opened.
+    File(std::io::Error),
+    /// The process logs already.
+    Twice,
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(error) => write!(f, "Failed to setup logging: {error}"),
+            Self::Twice => f.write_str("Failed to setup logging: it was set up before"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Where lines go.
+struct Sinks {
+    file: Option<LogFile>,
+    kept: VecDeque<(LogLevel, String)>,
+}
+
+/// What logs.
+struct Logger {
+    level: AtomicU8,
+    json: bool,
+    sinks: Mutex<Sinks>,
+}
+
+/// Hands events to the process' logger.
+struct Front;
+
+/// Starts logging; once per process.
+///
+/// # Errors
+///
+/// [`Error::File`] if the file cannot be opened, [`Error::Twice`] if logging has started before.
+pub fn start(config: &Log) -> Result<(), Error> {
+    let file = LogFile::open(config).map_err(Error::File)?;
+    let sinks = Sinks { file, kept: VecDeque::new() };
+    let level = AtomicU8::new(config.level as u8);
+    let logger = Logger { level, json: config.json, sinks: Mutex::new(sinks) };
+    LOGGER.set(logger).map_err(|_| Error::Twice)?;
+    tracing::subscriber::set_global_default(Front).map_err(|_| Error::Twice)
+}
+
+/// Changes the level.
+pub fn set_level(level: LogLevel) {
+    if let Some(logger) = LOGGER.get() {
+        logger.level.store(level as u8, Ordering::Relaxed);
+        tracing::callsite::rebuild_interest_cache();
+    }
+}
+
+/// Lists the last lines of a level or above, the oldest first.
+pub fn recent(level: LogLevel) -> Vec<String> {
+    let Some(logger) = LOGGER.get() else { return Vec::new() };
+    let kept = &logger.sinks().kept;
+    kept.iter().filter(|(of, _)| *of <= level).map(|(_, line)| line.clone()).collect()
+}
+
+impl Logger {
+    /// Opens the sinks; a panic while they were open left them usable.
+    fn sinks(&self) -> MutexGuard<'_, Sinks> {
+        self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes one line everywhere. Sinks that fail are not worth the agent's life.
+    fn log(&self, level: LogLevel, event: &Event<'_>) {
+        let now = SystemTime::now();
+        let mut text = line::format(now, level, event, self.json);
+        text.push('\n');
+        let mut sinks = self.sinks();
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        if let Some(file) = &mut sinks.file {
+            let _ = file.write(text.as_bytes());
+        }
+        text.pop();
+        if text.len() > LINE_KEPT_BYTES_MAX {
+            text.truncate(text.floor_char_boundary(LINE_KEPT_BYTES_MAX));
+        }
+        if sinks.kept.len() == LINES_KEPT_MAX {
+            sinks.kept.pop_front();
+        }
+        sinks.kept.push_back((level, text));
+    }
+}
+
+/// Translates a level.
+fn level_of(level: &Level) -> LogLevel {
+    match *level {
+        Level::ERROR => LogLevel::Error,
+        Level::WARN => LogLevel::Warn,
+        Level::INFO => LogLevel::Info,
+        Level::DEBUG => LogLevel::Debug,
+        Level::TRACE => LogLevel::Trace,
+    }
+}
+
+/// Tells whether an event is worth a line at the level `shown`.
+fn is_shown(shown: u8, level: LogLevel, target: &str) -> bool {
+    let own = target.starts_with("agent");
+    level as u8 <= shown && (own || level <= LogLevel::Warn || shown == LogLevel::Trace as u8)
+}
+
+impl Subscriber for Front {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let Some(logger) = LOGGER.get() else { return false };
+        let shown = logger.level.load(Ordering::Relaxed);
+        metadata.is_event() && is_shown(shown, level_of(metadata.level()), metadata.target())
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        let shown = LOGGER.get()?.level.load(Ordering::Relaxed);
+        let filters = [
+            LevelFilter::ERROR,
+            LevelFilter::WARN,
+            LevelFilter::INFO,
+            LevelFilter::DEBUG,
+            LevelFilter::TRACE,
+        ];
+        filters.get(usize::from(shown)).copied()
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        if let Some(logger) = LOGGER.get() {
+            logger.log(level_of(event.metadata().level()), event);
+        }
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_heard_from_warnings_on() {
+        let info = LogLevel::Info as u8;
+        assert!(is_shown(info, LogLevel::Info, "agent_linux::raft"));
+        assert!(is_shown(info, LogLevel::Info, "agent.server"));
+        assert!(!is_shown(info, LogLevel::Info, "openraft::core"));
+        assert!(is_shown(info, LogLevel::Warn, "openraft::core"));
+        assert!(!is_shown(info, LogLevel::Debug, "agent"));
+        assert!(is_shown(LogLevel::Trace as u8, LogLevel::Debug, "openraft::core"));
+    }
+}
