@@ -183,30 +183,49 @@ impl Local {
         Ok(())
     }
 
-    /// Takes a TTL check's owner's word on it.
+    /// Takes a TTL check's owner's word on it. It is on disk first, unless the disk already says so
+    /// for half of the TTL: heartbeats are many, and flash wears.
     ///
     /// # Errors
     ///
     /// There is no such TTL check, or the disk failed.
     pub(super) fn report(&self, id: &str, status: Status, output: &str) -> Result<(), Error> {
         let _writer = self.write_lock();
-        let found = self.with(|state, _| {
-            let entry = state.checks.get(id)?;
-            match *entry.work {
-                Work::Ttl(ttl) => Some((ttl, entry.output_bytes, entry.row.status)),
-                Work::Run(_) | Work::Alias(_) | Work::Nothing => None,
-            }
-        });
-        let (ttl, bytes, before) = found
+        let (ttl, bytes) = self
+            .with(|state, _| {
+                let entry = state.checks.get(id)?;
+                match *entry.work {
+                    Work::Ttl(ttl) => Some((ttl, entry.output_bytes)),
+                    Work::Run(_) | Work::Alias(_) | Work::Nothing => None,
+                }
+            })
             .ok_or_else(|| failed(format!("CheckID \"{id}\" does not have associated TTL")))?;
         let mut shown = output.to_owned();
         if output.len() > bytes {
             let kept = cut(output, bytes);
             shown = format!("{kept} ... (captured {} of {} bytes)", kept.len(), output.len());
         }
-        let durability = if status == before { Durability::Process } else { Durability::Machine };
-        self.store_state(id, status, &shown, ttl, durability)?;
-        self.with(|state, now| state.handle_report(now, id, status, &shown));
+        let durability = self.with(|state, now| {
+            let entry = state.checks.get(id)?;
+            let fresh = entry.kept_until.is_some_and(|until| until.since(now) > half(ttl));
+            let same_status = entry.row.status == status;
+            match (same_status, same_status && entry.row.output == shown && fresh) {
+                (_, true) => None,
+                (true, false) => Some(Durability::Process),
+                (false, false) => Some(Durability::Machine),
+            }
+        });
+        if let Some(durability) = durability {
+            self.store_state(id, status, &shown, ttl, durability)?;
+        }
+        self.with(|state, now| {
+            if let Some(entry) = state.checks.get_mut(id)
+                && durability.is_some()
+            {
+                entry.kept_until = Some(now + ttl);
+            }
+            state.handle_report(now, id, status, &shown);
+        });
         Ok(())
     }
 
@@ -377,6 +396,11 @@ impl Local {
             tracing::warn!(id, %error, "cannot remove what the configuration replaces");
         }
     }
+}
+
+/// Halves a span.
+fn half(span: Duration) -> Duration {
+    Duration::from_micros(span.micros() / 2)
 }
 
 /// Refuses an id that is too long.

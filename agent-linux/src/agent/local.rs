@@ -424,3 +424,7 @@ fn content_hash(service: &Service) -> String {
     let bytes = postcard::to_stdvec(service).expect("a vector takes any service");
     format!("{:016x}", hash::fnv(&bytes))
 }
+
+#[cfg(test)]
+#[path = "local_tests.rs"]
+mod tests;

@@ -55,6 +55,8 @@ pub(super) struct CheckEntry {
     pub(super) deferred: Option<Instant>,
     pub(super) work: Arc<Work>,
     key: Key,
+    /// Until when the status on disk outlives a restart, for a TTL check.
+    pub(super) kept_until: Option<Instant>,
     /// Bytes of output kept.
     pub(super) output_bytes: usize,
     /// The run under way, ended when the check goes.
@@ -224,6 +226,7 @@ impl State {
             deferred: old.and_then(|old| old.deferred),
             work: Arc::new(work),
             key,
+            kept_until: None,
             output_bytes: output_limit(definition, self.output.bytes),
             run: None,
         };
@@ -451,3 +454,7 @@ pub(super) fn cut(text: &str, bytes: usize) -> &str {
     }
     &text[..end]
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

@@ -230,3 +230,7 @@ fn is_final(error: &Error) -> bool {
         | Kind::Unknown => false,
     }
 }
+
+#[cfg(test)]
+#[path = "sync_tests.rs"]
+mod tests;

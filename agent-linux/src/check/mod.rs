@@ -125,9 +125,9 @@ impl Work {
                 header: definition.header.clone(),
                 body: definition.body.clone(),
                 verify: if definition.tls_skip_verify {
-                    tls::Verify::Nothing
+                    Verify::Nothing
                 } else {
-                    tls::Verify::System
+                    Verify::System
                 },
                 timeout: timeout(NETWORK_TIMEOUT),
                 output_bytes,
