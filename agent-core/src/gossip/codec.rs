@@ -1,4 +1,4 @@
-//! Teaches foca our datagrams: its codec over [`crate::wire::packet`], and our identity as its identity.
+//! Teaches foca our datagrams: its codec over [`crate::wire::packet`], our identity as its own.
 
 use bytes::{Buf, BufMut};
 use foca::Member;

@@ -20,17 +20,18 @@ pub struct Config {
     pub kind: Kind,
     /// Time between two probes. LAN 1 s, WAN 5 s. Traffic is proportional to 1 / this.
     pub probe_period: Duration,
-    /// Time to wait for an `Ack` before others are asked. LAN 500 ms, WAN 3 s; less than the period.
+    /// Time to wait for an `Ack` before others are asked, below the period. LAN 500 ms, WAN 3 s.
     pub probe_timeout: Duration,
     /// Members asked to probe for us, and members told per round of gossip. 1 to 255, default 3.
     pub fanout: u8,
     /// Time between two rounds of gossip while there is news. LAN 200 ms, WAN 500 ms.
     pub gossip_period: Duration,
-    /// A suspect has this many probe periods, times log10 of the pool's size, to refute. LAN 4, WAN 6.
+    /// Probe periods, times log10 of the pool's size, that a suspect has to refute. LAN 4, WAN 6.
     pub suspicion_factor: u32,
     /// News is sent this many times, times the digits of the pool's size. Default 4.
     pub retransmit_factor: u8,
-    /// Time between two exchanges of full state, stretched in pools over 32 members. LAN 30 s, WAN 60 s.
+    /// Time between two exchanges of full state, stretched in pools over 32 members.
+    /// LAN 30 s, WAN 60 s.
     pub sync_period: Duration,
     /// Time between two attempts at a failed member. Default 30 s.
     pub reconnect_period: Duration,
@@ -89,7 +90,8 @@ impl Config {
         self.retransmit_factor.saturating_mul(digits).max(1)
     }
 
-    /// Tells the time between two exchanges in a pool of `members`: one more period per doubling over 32.
+    /// Tells the time between two exchanges in a pool of `members`: one period more per doubling
+    /// over 32.
     pub fn sync_every(&self, members: usize) -> Duration {
         let over = members.div_ceil(32).max(1).next_power_of_two().ilog2();
         self.sync_period.times(u64::from(over) + 1)

@@ -1,6 +1,7 @@
-//! Who a member is on the wire: an address, a generation and a node key. Names and tags never ride here.
+//! Who a member is on the wire: address, generation, node key. Names and tags never ride here.
 //!
-//! One node keeps its key for life; every start and every return from the dead is a higher generation.
+//! One node keeps its key for life; every start and every return from the dead is a higher
+//! generation.
 //! Two identities at one address are settled by [`Identity::wins`]: the younger generation stays.
 
 use core::fmt;
@@ -8,7 +9,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-/// A socket address in 18 bytes; IPv4 is kept in its IPv6-mapped form, scopes and flow labels are dropped.
+/// A socket address in 18 bytes; IPv4 is kept IPv6-mapped, scopes and flow labels are dropped.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Address {
     ip: [u8; 16],

@@ -1,6 +1,6 @@
 //! What a member tells about itself besides its identity: name, role, ports, tags.
 //!
-//! Encoded by postcard, append-only; at most [`META_BYTES_MAX`] bytes, so that one fits every datagram.
+//! Encoded by postcard, append-only; at most [`META_BYTES_MAX`] bytes, so that one fits a datagram.
 
 use alloc::string::String;
 use alloc::vec::Vec;

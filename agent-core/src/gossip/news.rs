@@ -58,6 +58,11 @@ pub enum News<'a> {
 pub const META_HEAD_BYTES: usize = 1 + 8 + 4 + 4;
 
 impl<'a> News<'a> {
+    /// Tells whether this is news of a departure.
+    pub const fn is_departure(&self) -> bool {
+        matches!(self, Self::Departure { .. })
+    }
+
     /// Parses one broadcast, or nothing if it is none of ours.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (&kind, rest) = bytes.split_first()?;

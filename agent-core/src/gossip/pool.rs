@@ -3,14 +3,16 @@
 //! ```text
 //! handle_datagram   check -> admit (our table drops what is known) -> foca -> news
 //! handle_timeout    probes and suspicions, rounds of gossip, exchanges, reaping, leaving
-//! sync_*            push/pull over the driver's streams (pool/exchange.rs)
-//! effects           foca's runtime: datagrams with news behind them, timers, notes
+//! pool/exchange     push/pull over the driver's streams: sync_*
+//! pool/hear         claims about ourselves, news about others
+//! pool/routine      what is done by the clock, and after every call
+//! pool/effects      foca's runtime: datagrams with news behind them, timers, notes
 //! ```
 //!
 //! Round foca 2.0.0, pinned, these are ours:
 //!
-//! - a refuted suspicion must not end in `TurnUndead` (foca's own timer does that): suspicions end on
-//!   our timers, and only if the member is still suspect at that incarnation;
+//! - a refuted suspicion must not end in `TurnUndead` (foca's own timer does that): suspicions end
+//!   on our timers, and only if the member is still suspect at that incarnation;
 //! - foca scans its members for every update: what the table knows already is dropped before;
 //! - foca keeps whatever it hears of: members are bounded, an unknown `Down` is not stored;
 //! - its backlog has no bound: bulk state is applied without being broadcast again;
@@ -25,7 +27,7 @@ use core::num::{NonZeroU8, NonZeroUsize};
 use foca::{Foca, NoCustomBroadcast};
 
 use super::awareness::Awareness;
-use super::codec::{self, Codec};
+use super::codec::Codec;
 use super::config::Config;
 use super::identity::Identity;
 use super::meta::{self, Meta};
@@ -39,9 +41,10 @@ use effects::{Dice, Due, Effects};
 
 mod effects;
 mod exchange;
+mod hear;
 mod routine;
 
-/// Most bytes of a datagram that foca may fill; the rest is for news, one piece of any size at least.
+/// Most bytes of a datagram that foca may fill; the rest holds at least one piece of news.
 const FOCA_BYTES_MAX: usize = 800;
 
 const _: () = assert!(FOCA_BYTES_MAX + 2 + super::outbox::NEWS_BYTES_MAX <= PACKET_BYTES_MAX);
@@ -238,11 +241,15 @@ impl Pool {
             .records
             .get(&source.node)
             .is_some_and(|record| record.identity == source && record.live());
+        let news: Vec<News<'_>> =
+            packet.broadcasts().filter(|_| trusted).filter_map(News::parse).collect();
+        // Departures first: a member that left must not look failed in between.
+        for item in news.iter().filter(|item| item.is_departure()) {
+            self.handle_news(now, source, item);
+        }
         self.feed_foca(now, &packet, trusted);
-        if trusted {
-            for news in packet.broadcasts() {
-                self.handle_news(now, source, news);
-            }
+        for item in news.iter().filter(|item| !item.is_departure()) {
+            self.handle_news(now, source, item);
         }
         self.settle(now);
     }
@@ -426,140 +433,6 @@ impl Pool {
         }
         self.settle(now);
         Ok(())
-    }
-
-    /// Tells whether an update is about us or an address of ours.
-    fn concerns_us(&self, identity: &Identity) -> bool {
-        let own = self.foca.identity();
-        identity.node == own.node || identity.address == own.address
-    }
-
-    /// Hears a claim about ourselves; true if foca is to hear it too.
-    fn hear_of_ourselves(&mut self, update: &Update) -> bool {
-        let own = *self.foca.identity();
-        if update.identity == own {
-            if update.state == State::Suspect && update.incarnation >= self.effects.incarnation {
-                self.awareness.worsen();
-            }
-            return update.state != State::Alive && self.local.phase == Phase::Active;
-        }
-        if update.identity.generation < own.generation {
-            return false;
-        }
-        if update.identity.address == own.address || update.state == State::Down {
-            // Our clock went back, or we moved: the pool remembers a later life of ours.
-            self.renew_past(update.identity.generation);
-        } else {
-            let claimant = update.identity.address.socket();
-            let name = self.local.meta.name.clone();
-            self.tell_refusal(Event::Conflict { name, holder: None, claimant });
-        }
-        false
-    }
-
-    /// Takes a generation after `past`.
-    fn renew_past(&mut self, past: u32) {
-        if self.local.phase != Phase::Active {
-            return;
-        }
-        if let Some(identity) = self.foca.identity().after(past) {
-            let changed = self.foca.change_identity(identity, &mut self.effects);
-            self.count(changed);
-            self.effects.notes.push(effects::Note::Renewed(identity));
-        }
-    }
-
-    fn handle_news(&mut self, now: Instant, source: Identity, bytes: &[u8]) {
-        let own = *self.foca.identity();
-        match News::parse(bytes) {
-            Some(News::Meta { node, stamp, body }) if node == own.node => {
-                let _ = body;
-                self.outbid(stamp);
-            }
-            Some(news @ News::Meta { node, stamp, body }) => {
-                if self.learn_meta(node, stamp, body) {
-                    self.spread(&news);
-                }
-            }
-            Some(News::Departure { node, departure }) if node == own.node => {
-                if departure.generation >= own.generation {
-                    self.renew_past(departure.generation);
-                }
-            }
-            Some(news @ News::Departure { node, departure }) => {
-                if self.roster.depart(now, node, departure) {
-                    self.spread(&news);
-                }
-            }
-            Some(News::Want { node }) => self.answer_want(source, node),
-            None => self.stats.malformed += 1,
-        }
-    }
-
-    /// Publishes our metadata again if the pool holds a later edition from an earlier life.
-    fn outbid(&mut self, stamp: Stamp) {
-        if stamp > self.local.stamp {
-            let version = stamp.version.saturating_add(1);
-            self.local.stamp = Stamp { generation: stamp.generation, version };
-            self.tell_local();
-        }
-    }
-
-    /// Takes a member's metadata; true if it was news.
-    fn learn_meta(&mut self, node: u64, stamp: Stamp, body: &[u8]) -> bool {
-        let known = self.roster.records.get(&node);
-        if known.is_none_or(|record| record.stamp >= stamp) {
-            return false;
-        }
-        match Meta::parse(body) {
-            Ok(meta) if meta.node() == node && self.same_pool(&meta) => {
-                self.roster.describe(node, stamp, meta)
-            }
-            Ok(_) | Err(_) => {
-                self.stats.refused += 1;
-                false
-            }
-        }
-    }
-
-    fn same_pool(&self, meta: &Meta) -> bool {
-        self.config.label(&meta.dc) == self.label
-    }
-
-    /// Sends the metadata that was asked for, if we have it.
-    fn answer_want(&mut self, to: Identity, node: u64) {
-        let own = *self.foca.identity();
-        let (stamp, body) = if node == own.node {
-            (self.local.stamp, self.local.encoded.clone())
-        } else {
-            match self.roster.records.get(&node).map(encoded) {
-                Some((stamp, body)) if !body.is_empty() => (stamp, body),
-                Some(_) | None => return,
-            }
-        };
-        self.effects.send_news(self.label, own, to, &News::Meta { node, stamp, body: &body });
-    }
-
-    /// Queues our metadata to be spread.
-    fn tell_local(&mut self) {
-        let (node, stamp) = (self.foca.identity().node, self.local.stamp);
-        let times = self.config.transmissions(self.foca.num_members() + 1);
-        let body = &self.local.encoded;
-        self.effects.outbox.push(&News::Meta { node, stamp, body }, times);
-    }
-
-    fn spread(&mut self, news: &News<'_>) {
-        let times = self.config.transmissions(self.foca.num_members() + 1);
-        self.effects.outbox.push(news, times);
-    }
-
-    /// Makes foca forget an identity that moved to another address.
-    fn drop_identity(&mut self, old: Identity) {
-        let down = codec::member(&Update { identity: old, incarnation: 0, state: State::Down });
-        let dropped = self.foca.apply_many(core::iter::once(down), true, &mut self.effects);
-        self.count(dropped);
-        let removed = self.foca.handle_timer(foca::Timer::RemoveDown(old), &mut self.effects);
-        self.count(removed);
     }
 
     fn refuse(&mut self, from: SocketAddr, why: Refusal) {

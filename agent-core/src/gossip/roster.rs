@@ -1,7 +1,7 @@
 //! Our own table of members: what is known of each, who holds which address and which name.
 //!
-//! It answers from an index what foca would answer by scanning, so that updates that say nothing new
-//! never reach foca; and it knows what foca does not: metadata, departures, and since when.
+//! It answers from an index what foca would answer by scanning, so that updates that say nothing
+//! new never reach foca; and it knows what foca does not: metadata, departures, and since when.
 //! The table may lag behind foca, never run ahead of it.
 
 use alloc::boxed::Box;

@@ -186,7 +186,7 @@ pub(super) struct Hello {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) enum Reply {
     Refused(String),
-    Accepted { datacenter: String, sender: Entry, entries: Vec<Entry>, wants: Vec<u64>, more: bool },
+    Accepted { sender: Entry, entries: Vec<Entry>, wants: Vec<u64>, more: bool },
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -10,8 +10,8 @@
 //! identity  = 4 ip:4 | 6 ip:16, then port:u16 generation:u32 node:u64
 //! ```
 //!
-//! Integers are big-endian. The order of header, updates and broadcasts is the one that foca reads and
-//! writes, so a full member and a leaf meet on these bytes and on nothing else.
+//! Integers are big-endian. The order of header, updates and broadcasts is the one that foca reads
+//! and writes, so a full member and a leaf meet on these bytes and on nothing else.
 
 use core::fmt;
 

@@ -63,11 +63,10 @@ pub(super) async fn start(options: Options) -> io::Result<Arc<Inner>> {
     let pool = Pool::new(options.config, options.meta, advertise, generation, seed, now)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let mut back = Vec::new();
-    if let Some(snapshot) = &snapshot {
-        if !snapshot.left() || options.rejoin_after_leave {
-            back = snapshot.members().to_vec();
-            back.retain(|address| *address != advertise);
-        }
+    let wanted = |snapshot: &&Snapshot| !snapshot.left() || options.rejoin_after_leave;
+    if let Some(snapshot) = snapshot.as_ref().filter(wanted) {
+        back = snapshot.members().to_vec();
+        back.retain(|address| *address != advertise);
     }
     let inner = Arc::new(Inner {
         local_addr,

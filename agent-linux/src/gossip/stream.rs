@@ -149,7 +149,7 @@ pub(super) fn spawn_repair(inner: &Arc<Inner>, peer: SocketAddr) {
     });
 }
 
-/// Goes back to the pool of before the restart: tries its members until one answers or somebody joins.
+/// Goes back to the pool of before the restart: tries its members until one answers.
 pub(super) async fn rejoin(inner: Arc<Inner>, members: Vec<SocketAddr>) {
     loop {
         for peer in &members {

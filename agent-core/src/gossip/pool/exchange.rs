@@ -69,9 +69,8 @@ impl Pool {
         let more = entries.len() > ENTRIES_MAX || wants.len() > ENTRIES_MAX;
         entries.truncate(ENTRIES_MAX);
         wants.truncate(ENTRIES_MAX);
-        let datacenter = self.local.meta.dc.clone();
         let sender = self.own_entry();
-        Ok(Frame::Reply.emit(&Reply::Accepted { datacenter, sender, entries, wants, more }))
+        Ok(Frame::Reply.emit(&Reply::Accepted { sender, entries, wants, more }))
     }
 
     /// Takes the answer to our hello: the frame to send last.
@@ -88,7 +87,7 @@ impl Pool {
         self.effects.now = now;
         let (sender, entries, wants, more) = match parse(body)? {
             Reply::Refused(why) => return Err(Error::Refused(why)),
-            Reply::Accepted { sender, entries, wants, more, .. } => (sender, entries, wants, more),
+            Reply::Accepted { sender, entries, wants, more } => (sender, entries, wants, more),
         };
         if entries.len() > ENTRIES_MAX || wants.len() > ENTRIES_MAX {
             return Err(Error::Malformed);
@@ -283,8 +282,8 @@ impl Pool {
 
     /// Weighs a `Down` from a stream: one bad view must not fell a healthy pool.
     ///
-    /// A member that we hold to be alive becomes suspect, so that it may refute; if there are many of
-    /// them, a partition is healing, and our own probes decide. False if the entry is to be passed over.
+    /// A member that we hold to be alive becomes suspect, so that it may refute; if there are many
+    /// of them, a partition is healing, and our own probes decide. False passes the entry over.
     fn believe(&self, entry: &Entry, update: &mut Update, doubts: &mut usize) -> bool {
         let left = entry.departure.is_some_and(|d| d.generation >= entry.identity.generation);
         if entry.state != State::Down || left {

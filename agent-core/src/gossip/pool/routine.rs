@@ -39,7 +39,7 @@ impl Pool {
         Duration::from_micros(self.dice.below(span.micros().max(1)))
     }
 
-    /// Puts late timers off until the driver has read what came meanwhile (Lifeguard, section IV-A).
+    /// Puts late timers off until the driver has read what came meanwhile.
     pub(super) fn put_off_late(&mut self, now: Instant) {
         let Some((at, _)) = self.effects.timers.next() else { return };
         let late = now.since(at);
@@ -135,7 +135,7 @@ impl Pool {
         self.effects.arm(least + jitter, Due::Sync);
     }
 
-    /// Asks the driver for an exchange with a random failed member, about one in the whole pool a period.
+    /// Asks the driver for an exchange with a random failed member, one in the whole pool a period.
     fn reconnect_due(&mut self) {
         let failed: Vec<Identity> = self
             .roster
@@ -195,7 +195,10 @@ impl Pool {
         match self.local.phase {
             Phase::Active | Phase::Gone => return,
             Phase::Leaving { until } => {
-                if alone || now >= until || !self.effects.outbox.departs(node) {
+                // Half the time is for the word that we leave: who hears `Down` first sees failure.
+                let half = Duration::from_micros(self.config.leave_timeout.micros() / 2);
+                let told = !self.effects.outbox.departs(node) && now + half >= until;
+                if alone || now >= until || told {
                     let left = self.foca.leave_cluster(&mut self.effects);
                     self.count(left);
                     self.local.phase = Phase::Parting { until };

@@ -1,0 +1,142 @@
+//! What the pool makes of claims about itself, and of the news behind the updates.
+
+use super::{Phase, Pool, effects, encoded};
+use crate::gossip::Event;
+use crate::gossip::codec;
+use crate::gossip::identity::Identity;
+use crate::gossip::meta::Meta;
+use crate::gossip::news::{News, Stamp};
+use crate::time::Instant;
+use crate::wire::packet::{State, Update};
+
+impl Pool {
+    /// Tells whether an update is about us or an address of ours.
+    pub(super) fn concerns_us(&self, identity: &Identity) -> bool {
+        let own = self.foca.identity();
+        identity.node == own.node || identity.address == own.address
+    }
+
+    /// Hears a claim about ourselves; true if foca is to hear it too.
+    pub(super) fn hear_of_ourselves(&mut self, update: &Update) -> bool {
+        let own = *self.foca.identity();
+        if update.identity == own {
+            if update.state == State::Suspect && update.incarnation >= self.effects.incarnation {
+                self.awareness.worsen();
+            }
+            return update.state != State::Alive && self.local.phase == Phase::Active;
+        }
+        if update.identity.generation < own.generation {
+            return false;
+        }
+        if update.identity.address == own.address || update.state == State::Down {
+            // Our clock went back, or we moved: the pool remembers a later life of ours.
+            self.renew_past(update.identity.generation);
+        } else {
+            let claimant = update.identity.address.socket();
+            let name = self.local.meta.name.clone();
+            self.tell_refusal(Event::Conflict { name, holder: None, claimant });
+        }
+        false
+    }
+
+    /// Takes a generation after `past`.
+    pub(super) fn renew_past(&mut self, past: u32) {
+        if self.local.phase != Phase::Active {
+            return;
+        }
+        if let Some(identity) = self.foca.identity().after(past) {
+            let changed = self.foca.change_identity(identity, &mut self.effects);
+            self.count(changed);
+            self.effects.notes.push(effects::Note::Renewed(identity));
+        }
+    }
+
+    pub(super) fn handle_news(&mut self, now: Instant, source: Identity, news: &News<'_>) {
+        let own = *self.foca.identity();
+        match *news {
+            News::Meta { node, stamp, .. } if node == own.node => self.outbid(stamp),
+            News::Meta { node, stamp, body } => {
+                if self.learn_meta(node, stamp, body) {
+                    self.spread(news);
+                }
+            }
+            News::Departure { node, departure } if node == own.node => {
+                if departure.generation >= own.generation {
+                    self.renew_past(departure.generation);
+                }
+            }
+            News::Departure { node, departure } => {
+                if self.roster.depart(now, node, departure) {
+                    self.spread(news);
+                }
+            }
+            News::Want { node } => self.answer_want(source, node),
+        }
+    }
+
+    /// Publishes our metadata again if the pool holds a later edition from an earlier life.
+    pub(super) fn outbid(&mut self, stamp: Stamp) {
+        if stamp > self.local.stamp {
+            let version = stamp.version.saturating_add(1);
+            self.local.stamp = Stamp { generation: stamp.generation, version };
+            self.tell_local();
+        }
+    }
+
+    /// Takes a member's metadata; true if it was news.
+    pub(super) fn learn_meta(&mut self, node: u64, stamp: Stamp, body: &[u8]) -> bool {
+        let known = self.roster.records.get(&node);
+        if known.is_none_or(|record| record.stamp >= stamp) {
+            return false;
+        }
+        match Meta::parse(body) {
+            Ok(meta) if meta.node() == node && self.same_pool(&meta) => {
+                self.roster.describe(node, stamp, meta)
+            }
+            Ok(_) | Err(_) => {
+                self.stats.refused += 1;
+                false
+            }
+        }
+    }
+
+    pub(super) fn same_pool(&self, meta: &Meta) -> bool {
+        self.config.label(&meta.dc) == self.label
+    }
+
+    /// Sends the metadata that was asked for, if we have it.
+    pub(super) fn answer_want(&mut self, to: Identity, node: u64) {
+        let own = *self.foca.identity();
+        let (stamp, body) = if node == own.node {
+            (self.local.stamp, self.local.encoded.clone())
+        } else {
+            match self.roster.records.get(&node).map(encoded) {
+                Some((stamp, body)) if !body.is_empty() => (stamp, body),
+                Some(_) | None => return,
+            }
+        };
+        self.effects.send_news(self.label, own, to, &News::Meta { node, stamp, body: &body });
+    }
+
+    /// Queues our metadata to be spread.
+    pub(super) fn tell_local(&mut self) {
+        let (node, stamp) = (self.foca.identity().node, self.local.stamp);
+        let times = self.config.transmissions(self.foca.num_members() + 1);
+        let body = &self.local.encoded;
+        self.effects.outbox.push(&News::Meta { node, stamp, body }, times);
+    }
+
+    pub(super) fn spread(&mut self, news: &News<'_>) {
+        let times = self.config.transmissions(self.foca.num_members() + 1);
+        self.effects.outbox.push(news, times);
+    }
+
+    /// Makes foca forget an identity that moved to another address.
+    pub(super) fn drop_identity(&mut self, old: Identity) {
+        let down = codec::member(&Update { identity: old, incarnation: 0, state: State::Down });
+        let dropped = self.foca.apply_many(core::iter::once(down), true, &mut self.effects);
+        self.count(dropped);
+        let removed = self.foca.handle_timer(foca::Timer::RemoveDown(old), &mut self.effects);
+        self.count(removed);
+    }
+}
