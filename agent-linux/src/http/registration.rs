@@ -8,7 +8,6 @@ use crate::config::field::{Error, Fields, GoType, go_fault};
 use agent_core::model::catalog::{Deregister, Register};
 use agent_core::model::check::{Check, Definition, Status};
 use agent_core::model::command::Command;
-use agent_core::model::node::Node;
 use agent_core::model::request::{Body, Reply, Request};
 use agent_core::model::service::{Kind, Proxy, Service, ServiceAddress, Weights};
 use agent_core::time::parse_go;
@@ -85,29 +84,20 @@ fn read_register(value: Value) -> Result<(Register, String), Error> {
         }
     }
     register.checks = checks.into_iter().chain(check).collect();
-    for check in &mut register.checks {
-        settle_check(check, &register.node);
+    for check in register.checks.iter_mut().filter(|check| check.kind.is_empty()) {
+        check.kind = kind(&check.definition).to_owned();
     }
     Ok((register, datacenter))
 }
 
-/// Fills in what a check on a node need not say.
-fn settle_check(check: &mut Check, node: &Node) {
-    if check.node.is_empty() {
-        check.node.clone_from(&node.name);
-    }
-    if check.id.is_empty() {
-        check.id.clone_from(&check.name);
-    }
-    if check.kind.is_empty() {
-        let definition = &check.definition;
-        check.kind = if !definition.http.is_empty() {
-            "http".to_owned()
-        } else if !definition.tcp.is_empty() {
-            "tcp".to_owned()
-        } else {
-            String::new()
-        };
+/// Names the type of a check by how it is run.
+fn kind(definition: &Definition) -> &'static str {
+    if !definition.http.is_empty() {
+        "http"
+    } else if !definition.tcp.is_empty() {
+        "tcp"
+    } else {
+        ""
     }
 }
 
@@ -155,9 +145,6 @@ fn read_service(value: Value, key: &str) -> Result<Service, Error> {
             "createindex" | "modifyindex" => {}
             _ => return Err(Error::Unknown(key)),
         }
-    }
-    if service.id.is_empty() {
-        service.id.clone_from(&service.name);
     }
     Ok(service)
 }
@@ -346,16 +333,12 @@ mod tests {
         )
         .unwrap();
         let service = read.service.unwrap();
-        assert_eq!((service.id.as_str(), service.port), ("s1", 80));
+        assert_eq!((service.name.as_str(), service.port), ("s1", 80));
         assert_eq!(service.weights, Weights { passing: 3, warning: 0 });
         assert_eq!(service.tagged_addresses["lan"].port, 7);
-        let ids: Vec<_> = read.checks.iter().map(|check| check.id.as_str()).collect();
-        assert_eq!(ids, ["c2", "c1"]);
+        assert_eq!(read.checks[0].id, "c2");
         let c1 = &read.checks[1];
-        assert_eq!(
-            (c1.kind.as_str(), c1.status, c1.node.as_str()),
-            ("http", Status::Warning, "ext")
-        );
+        assert_eq!((c1.kind.as_str(), c1.status), ("http", Status::Warning));
         assert_eq!(c1.definition.interval_ns, 10_000_000_000);
     }
 

@@ -82,9 +82,6 @@ fn parse_create(call: &Call<'_>, bytes: Vec<u8>) -> Result<Request, Refusal> {
             }
         };
     }
-    if session.node.is_empty() {
-        return Err(Refusal::by_server(call, "Must provide Node"));
-    }
     session.ttl_ns = ttl_ns(&session.ttl).map_err(|text| Refusal::by_server(call, text))?;
     Ok(Request { options, body: Body::Command(Command::Session(Op::Create(session))) })
 }
