@@ -5,7 +5,6 @@ use super::body;
 use super::options::refuse_namespaces;
 use super::reply::{Page, Refusal};
 use super::route::{Act, Call, Intake};
-use super::service::validate_check;
 use super::view::Entries;
 use super::view::check::CheckView;
 use crate::config::definition::CheckDefinition;
@@ -48,13 +47,6 @@ fn parse_register(call: &Call<'_>, bytes: Vec<u8>) -> Result<Op, Refusal> {
     refuse_namespaces(call)?;
     let value = body::json(&bytes)?;
     let definition = CheckDefinition::from_json(value).map_err(body::decode_failed)?;
-    if definition.name.is_empty() {
-        return Err(Refusal::bad("Missing check name"));
-    }
-    if !definition.status.is_empty() && Status::parse(&definition.status).is_none() {
-        return Err(Refusal::bad("Bad check status"));
-    }
-    validate_check(&definition)?;
     Ok(Op::RegisterCheck { definition: Box::new(definition) })
 }
 

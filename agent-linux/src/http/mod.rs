@@ -37,6 +37,8 @@ mod server;
 mod service;
 mod session;
 mod status;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use monitor::Monitor;

@@ -3,7 +3,7 @@
 use super::path::encode;
 use super::route::Call;
 use super::view;
-use agent_core::model::request::{Error, Kind, Meta};
+use agent_core::model::request::{Consistency, Error, Kind, Meta};
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress, Status};
 use hyper::body::{Frame, SizeHint};
@@ -162,11 +162,21 @@ fn html(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;")
 }
 
-/// Renders a failure that came back from the servers or from this agent.
-pub(super) fn fault(error: &Error) -> Page {
+/// Who told of a failure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Teller {
+    /// The servers: Consul's HTTP layer cannot tell what was wrong with a request from what failed.
+    Servers,
+    /// This very agent: it can.
+    Agent,
+}
+
+/// Renders a failure.
+pub(super) fn fault(error: &Error, teller: Teller) -> Page {
     let status = match error.kind {
         Kind::NotFound => StatusCode::NOT_FOUND,
         Kind::Denied => StatusCode::FORBIDDEN,
+        Kind::Invalid if teller == Teller::Agent => StatusCode::BAD_REQUEST,
         Kind::Invalid
         | Kind::NoLeader
         | Kind::NoServers
@@ -201,31 +211,37 @@ pub(super) enum Freshness {
     CacheOnly,
 }
 
-/// Adds the headers about freshness.
+/// Adds the headers about freshness; for a failure there is nothing to tell but defaults.
 pub(super) fn tell_freshness(
     page: &mut Page,
     call: &Call<'_>,
     kind: Freshness,
-    meta: Option<&Meta>,
+    answer: Option<(Meta, Consistency)>,
 ) {
-    let told = match kind {
-        Freshness::Untold | Freshness::CacheOnly => false,
-        Freshness::Found => meta.is_some(),
-        Freshness::Told | Freshness::Effective | Freshness::Cached => true,
-    };
     let headers = &mut page.headers;
     let cacheable = matches!(kind, Freshness::Cached | Freshness::CacheOnly);
-    if cacheable && meta.is_some() && call.params.has("cached") {
+    if cacheable && answer.is_some() && call.params.has("cached") {
         headers.push((CACHE, HeaderValue::from_static("MISS")));
     }
-    if !told {
+    let is_told = match kind {
+        Freshness::Untold | Freshness::CacheOnly => false,
+        Freshness::Found => answer.is_some(),
+        Freshness::Told | Freshness::Effective | Freshness::Cached => true,
+    };
+    if !is_told {
         return;
     }
-    if meta.is_some() && matches!(kind, Freshness::Effective | Freshness::Cached) {
-        let level = call.effective_consistency();
-        headers.push((EFFECTIVE, HeaderValue::from_static(level)));
+    if let Some((_, level)) = answer
+        && matches!(kind, Freshness::Effective | Freshness::Cached)
+    {
+        let word = match level {
+            Consistency::Default => "leader",
+            Consistency::Consistent => "consistent",
+            Consistency::Stale => "stale",
+        };
+        headers.push((EFFECTIVE, HeaderValue::from_static(word)));
     }
-    let meta = meta.copied().unwrap_or_default();
+    let meta = answer.map_or_else(Meta::default, |(meta, _)| meta);
     headers.push((INDEX, HeaderValue::from(meta.index.max(1))));
     let leader = if meta.known_leader { "true" } else { "false" };
     headers.push((KNOWN_LEADER, HeaderValue::from_static(leader)));
@@ -249,9 +265,7 @@ pub(super) fn finish(
     further: &[(String, String)],
 ) -> Response<Body> {
     let mut headers = HeaderMap::with_capacity(8 + page.headers.len());
-    if page.kind.is_empty() {
-        // No type without a body.
-    } else {
+    if !page.kind.is_empty() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(page.kind));
     }
     if audience == Audience::Api {
@@ -407,9 +421,11 @@ mod tests {
             (Error::with(Kind::NotFound, "unknown service ID: x"), 404, "unknown service ID: x"),
             (Error::new(Kind::Unknown), 500, "the outcome is not known"),
         ] {
-            let page = fault(&error);
+            let page = fault(&error, Teller::Servers);
             assert_eq!(page.status.as_u16(), status);
             assert_eq!(String::from_utf8(page.body).unwrap(), text);
         }
+        let own = Error::with(Kind::Invalid, "Missing check name");
+        assert_eq!(fault(&own, Teller::Agent).status, 400);
     }
 }

@@ -6,7 +6,7 @@
 
 use super::options::{Params, token};
 use super::reply::{
-    Audience, Body, Freshness, Page, Refusal, accepts_gzip, fault, finish, tell_freshness,
+    Audience, Body, Freshness, Page, Refusal, Teller, accepts_gzip, fault, finish, tell_freshness,
 };
 use super::{
     BODY_BYTES_MAX, Http, Settings, acl, agent, body, catalog, check, connect, health, kv, metric,
@@ -43,15 +43,6 @@ impl Call<'_> {
     /// Tells whether the path is one of discovery, which `discovery_max_stale` is about.
     pub(super) fn is_discovery(&self) -> bool {
         self.path.starts_with("/v1/catalog") || self.path.starts_with("/v1/health")
-    }
-
-    /// Tells the consistency that an answer to this request has, in Consul's words.
-    pub(super) fn effective_consistency(&self) -> &'static str {
-        match super::options::read_options(self).map(|options| options.consistency) {
-            Ok(Consistency::Stale) => "stale",
-            Ok(Consistency::Consistent) => "consistent",
-            Ok(Consistency::Default) | Err(_) => "leader",
-        }
     }
 
     /// What follows the pattern, unless it is empty.
@@ -239,6 +230,14 @@ fn find(path: &str) -> Found<'_> {
     if slash { Found::Slash } else { Found::Nothing }
 }
 
+/// Finds what is done for a method of a path, and what follows the row's pattern.
+#[cfg(test)]
+pub(super) fn act_of<'p>(method: &Method, path: &'p str) -> Option<(Act, &'p str)> {
+    let Found::Row(row, rest) = find(path) else { return None };
+    let (_, act) = row.acts.iter().find(|(have, _)| have == method)?;
+    Some((*act, rest))
+}
+
 /// Serves one request from its head to the response.
 pub(super) async fn answer(http: &Http, parts: Parts, body: Incoming) -> Response<Body> {
     let settings = &http.settings;
@@ -313,12 +312,11 @@ async fn serve_row(
                 Err(refusal) => Err(refusal),
             };
             match request {
-                Ok(request) => render_outcome(
-                    &call,
-                    http.endpoint.serve_shared(request).await,
-                    render,
-                    freshness,
-                ),
+                Ok(request) => {
+                    let level = request.options.consistency;
+                    let outcome = http.endpoint.serve_shared(request).await;
+                    render_outcome(&call, outcome, render, (freshness, level))
+                }
                 Err(refusal) => refusal.into(),
             }
         }
@@ -332,7 +330,7 @@ async fn serve_row(
                     let token = token(&call.params, call.headers);
                     match http.agent.serve_local(&token, op).await {
                         Ok(reply) => render(&call, reply),
-                        Err(error) => logged(&call, &error),
+                        Err(error) => logged(&call, &error, Teller::Agent),
                     }
                 }
                 Err(refusal) => refusal.into(),
@@ -393,16 +391,16 @@ fn render_outcome(
     call: &Call<'_>,
     outcome: Outcome,
     render: fn(&Call<'_>, Reply) -> Page,
-    freshness: Freshness,
+    (freshness, level): (Freshness, Consistency),
 ) -> Page {
     match outcome {
         Ok(answer) => {
             let mut page = render(call, answer.reply);
-            tell_freshness(&mut page, call, freshness, Some(&answer.meta));
+            tell_freshness(&mut page, call, freshness, Some((answer.meta, level)));
             page
         }
         Err(error) => {
-            let mut page = logged(call, &error);
+            let mut page = logged(call, &error, Teller::Servers);
             tell_freshness(&mut page, call, freshness, None);
             page
         }
@@ -410,9 +408,9 @@ fn render_outcome(
 }
 
 /// Shows a failure, and tells the log.
-fn logged(call: &Call<'_>, error: &Error) -> Page {
+fn logged(call: &Call<'_>, error: &Error, teller: Teller) -> Page {
     tracing::debug!(path = call.path, %error, "request failed");
-    fault(error)
+    fault(error, teller)
 }
 
 #[cfg(test)]

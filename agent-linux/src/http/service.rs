@@ -8,10 +8,9 @@ use super::route::{Act, Call, Intake};
 use super::view::Each;
 use super::view::check::{BlankDefinition, CheckView};
 use super::view::service::OwnServiceView;
-use crate::config::definition::{CheckDefinition, ServiceDefinition};
+use crate::config::definition::ServiceDefinition;
 use crate::endpoint::agent::{AggregatedStatus, InstanceHealth, Op, Reply};
-use agent_core::model::Map;
-use agent_core::model::check::{Check, Status};
+use agent_core::model::check::Check;
 use hyper::StatusCode;
 use hyper::header::ACCEPT;
 use serde::Serialize;
@@ -80,72 +79,11 @@ fn parse_register(call: &Call<'_>, bytes: Vec<u8>) -> Result<Op, Refusal> {
     refuse_namespaces(call)?;
     let value = body::json(&bytes)?;
     let definition = ServiceDefinition::from_json(value).map_err(body::decode_failed)?;
-    validate(&definition)?;
     let replace_existing_checks = match call.params.get("replace-existing-checks") {
         "" => call.params.has("replace-existing-checks"),
         text => super::options::parse_bool(text).unwrap_or(false),
     };
     Ok(Op::RegisterService { definition: Box::new(definition), replace_existing_checks })
-}
-
-/// Refuses a definition that Consul's agent refuses with 400.
-fn validate(definition: &ServiceDefinition) -> Result<(), Refusal> {
-    if definition.name.is_empty() {
-        return Err(Refusal::bad("Missing service name"));
-    }
-    if matches!(definition.address.as_str(), "0.0.0.0" | "::" | "[::]") {
-        return Err(Refusal::bad("Invalid service address"));
-    }
-    if let Some(weights) = &definition.weights {
-        weights.validate().map_err(|why| Refusal::bad(format!("Invalid Weights: {why}")))?;
-    }
-    validate_meta(&definition.meta)
-        .map_err(|why| Refusal::bad(format!("Invalid Service Meta: {why}")))?;
-    for check in &definition.checks {
-        validate_check(check)?;
-        if !check.status.is_empty() && Status::parse(&check.status).is_none() {
-            let text = "Status for checks must 'passing', 'warning', 'critical'";
-            return Err(Refusal::bad(text));
-        }
-    }
-    Ok(())
-}
-
-/// Refuses a check that cannot be run.
-pub(super) fn validate_check(check: &CheckDefinition) -> Result<(), Refusal> {
-    check.validate().map_err(|why| Refusal::bad(format!("Invalid check: {why}")))
-}
-
-/// Most pairs of a service's metadata.
-const META_PAIRS_MAX: usize = 64;
-/// Most characters of a key.
-const META_KEY_MAX: usize = 128;
-/// Most characters of a value.
-const META_VALUE_MAX: usize = 512;
-
-/// Checks metadata as Consul does.
-fn validate_meta(meta: &Map) -> Result<(), String> {
-    if meta.len() > META_PAIRS_MAX {
-        return Err(format!(
-            "Node metadata cannot contain more than {META_PAIRS_MAX} key/value pairs"
-        ));
-    }
-    for (key, value) in meta {
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        let why = if key.is_empty() {
-            "Key cannot be blank".to_owned()
-        } else if !key.chars().all(plain) {
-            "Key contains invalid characters".to_owned()
-        } else if key.len() > META_KEY_MAX {
-            format!("Key is too long (limit: {META_KEY_MAX} characters)")
-        } else if value.len() > META_VALUE_MAX {
-            format!("Value is too long (limit: {META_VALUE_MAX} characters)")
-        } else {
-            continue;
-        };
-        return Err(format!("Couldn't load metadata pair ('{key}', '{value}'): {why}"));
-    }
-    Ok(())
 }
 
 fn parse_deregister(call: &Call<'_>, _: Vec<u8>) -> Result<Op, Refusal> {
