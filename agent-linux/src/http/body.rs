@@ -1,51 +1,7 @@
-//! What clients send: bounded intake, JSON as Go's decoder reads it.
+//! What clients send: JSON as Go's decoder reads it.
 
-use super::BODY_READ_MAX;
 use super::reply::Refusal;
-use http_body_util::BodyExt;
-use hyper::body::{Body as _, Incoming};
 use serde_json::Value;
-
-/// Why a body was not taken.
-pub(super) enum Error {
-    /// More bytes than allowed: how many were announced or read.
-    TooLarge(u64),
-    /// The client was too slow or went away.
-    Gone,
-}
-
-/// Takes a whole body of at most `bytes_max`, in at most [`BODY_READ_MAX`].
-///
-/// # Errors
-///
-/// [`Error`]; the connection is of no more use then.
-pub(super) async fn take(body: Incoming, bytes_max: usize) -> Result<Vec<u8>, Error> {
-    let announced = body.size_hint().lower();
-    if announced > bytes_max as u64 {
-        return Err(Error::TooLarge(announced));
-    }
-    if body.is_end_stream() {
-        return Ok(Vec::new());
-    }
-    let taken = tokio::time::timeout(BODY_READ_MAX, read(body, bytes_max)).await;
-    taken.unwrap_or(Err(Error::Gone))
-}
-
-/// Reads frames until the end.
-async fn read(mut body: Incoming, bytes_max: usize) -> Result<Vec<u8>, Error> {
-    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(0);
-    let mut bytes = Vec::with_capacity(announced.min(bytes_max));
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Error::Gone)?;
-        if let Some(data) = frame.data_ref() {
-            if bytes.len() + data.len() > bytes_max {
-                return Err(Error::TooLarge((bytes.len() + data.len()) as u64));
-            }
-            bytes.extend_from_slice(data);
-        }
-    }
-    Ok(bytes)
-}
 
 /// Reads the first JSON value of a body, as Go's decoder does; what follows it is ignored.
 ///

@@ -2,13 +2,13 @@
 
 use super::reply::Page;
 use super::route::{Act, Call};
+use crate::metrics;
 use hyper::StatusCode;
 use hyper::header::ACCEPT;
 use serde::Serialize;
 use std::fmt::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-pub(super) const METRICS: Act = Act::Say(metrics);
+pub(super) const METRICS: Act = Act::Say(render);
 
 /// Consul's interval of aggregation, to whose start the timestamp is cut.
 const INTERVAL_SECONDS: u64 = 10;
@@ -34,7 +34,7 @@ struct MetricsView {
 }
 
 /// Shows the process's memory, threads and open files.
-fn metrics(call: &Call<'_>) -> Page {
+fn render(call: &Call<'_>) -> Page {
     let accept = call.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("");
     let openmetrics = accept.contains("application/openmetrics-text");
     if call.params.get("format") == "prometheus" || openmetrics {
@@ -46,7 +46,7 @@ fn metrics(call: &Call<'_>) -> Page {
         page.kind = "text/plain; version=0.0.4; charset=utf-8";
         return page;
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = metrics::unix_seconds();
     let view = MetricsView {
         timestamp: utc(now - now % INTERVAL_SECONDS),
         gauges: gauges(),
@@ -57,23 +57,10 @@ fn metrics(call: &Call<'_>) -> Page {
     Page::json(call, &view)
 }
 
-/// Measures the process; what cannot be read is left out.
+/// Takes the process's measures.
 fn gauges() -> Vec<Gauge> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_whitespace().next()?.parse::<u64>().ok()
-    };
-    let files = std::fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as u64);
-    let values = [
-        ("consul.runtime.alloc_bytes", field("VmRSS:").map(|kib| kib * 1024)),
-        ("consul.runtime.open_files", files),
-        ("consul.runtime.sys_bytes", field("VmSize:").map(|kib| kib * 1024)),
-        ("consul.runtime.threads", field("Threads:")),
-    ];
-    let measured = values.into_iter().filter_map(|(name, value)| Some((name, value?)));
     let gauge = |(name, value)| Gauge { name, value, labels: super::view::Nothing {} };
-    measured.map(gauge).collect()
+    metrics::process().into_iter().map(gauge).collect()
 }
 
 /// Writes the values in Prometheus's [text format].

@@ -1,13 +1,16 @@
 //! The HTTP edge: Consul's API under `/v1/`, the page under `/ui/`.
 //!
 //! ```text
-//! server   listener, connection limits, one task per connection      io      deadlines of a slow peer
-//! route    the one table: path, methods, what to do; and the flow of one request
-//! path     percent-decoding and cleaning        options  query parameters   body  what clients send
-//! reply    pages: status codes, headers, error texts, compression    view    JSON in Consul's shape
-//! kv catalog registration health session status operator             asked of the servers
-//! agent service check metric monitor                                 asked of this very agent
-//! acl connect                                                        what is switched off
+//! server      listener, limits on connections, one task for each
+//! connection  bodies in and out, deadlines of a slow peer
+//! route       the one table: path, methods, what to do; and the flow of one request
+//! path        percent-decoding and cleaning
+//! options     query parameters
+//! body        JSON that clients send          view   JSON in Consul's shape
+//! reply       pages: status codes, headers, error texts, compression
+//! kv catalog registration health session status operator      asked of the servers
+//! agent service check metric monitor                          asked of this very agent
+//! acl connect                                                 what is switched off
 //! ```
 //!
 //! Each subject is pairs of pure functions: one turns a [`Call`](route::Call) into a
@@ -22,8 +25,8 @@ mod body;
 mod catalog;
 mod check;
 mod connect;
+mod connection;
 mod health;
-mod io;
 mod kv;
 mod metric;
 mod monitor;
@@ -41,17 +44,18 @@ mod status;
 mod tests;
 mod view;
 
-pub use monitor::Monitor;
-pub(crate) use reply::{Body, gzip};
 pub use server::{Listener, serve};
 
 use crate::endpoint::Endpoint;
 use crate::endpoint::agent::Agent;
 use agent_core::model::request::{Outcome, Request};
+use bytes::Bytes;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
+use tracing::Level;
 
 /// Most bytes of a request line with its headers: a page of cookies fits, a flood does not.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -63,6 +67,13 @@ const HEAD_READ_MAX: Duration = Duration::from_secs(10);
 const BODY_READ_MAX: Duration = Duration::from_secs(120);
 /// Time without any progress in writing a response.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
+
+/// Lines of the log with their newlines; ends when the sender is dropped.
+pub type Lines = mpsc::Receiver<Bytes>;
+
+/// Subscribes to the log from a level up. It drops lines for a reader that does not keep up, and
+/// forgets one that is gone.
+pub type Monitor = Arc<dyn Fn(Level) -> Lines + Send + Sync>;
 
 /// How the edge is set.
 #[derive(Clone)]

@@ -6,10 +6,10 @@ use super::route::Call;
 use agent_core::model::Map;
 use agent_core::model::request::{Consistency, Options};
 use agent_core::time::parse_go;
+use core::time::Duration;
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, CACHE_CONTROL};
 use std::borrow::Cow;
-use std::time::Duration;
 
 /// Most parameters that are looked at; the rest is refused as a flood.
 const PARAMS_MAX: usize = 256;

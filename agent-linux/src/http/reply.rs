@@ -1,24 +1,20 @@
 //! Pages: what goes back to a client. The one place of status codes, error texts and headers.
 
+use super::connection::Body;
 use super::path::encode;
 use super::route::Call;
 use super::view;
+use crate::ui::Asset;
 use agent_core::model::request::{Consistency, Error, Kind, Meta};
-use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress, Status};
-use hyper::body::{Frame, SizeHint};
 use hyper::header::{
-    ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName,
-    HeaderValue, LOCATION, VARY,
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Response, StatusCode};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use tokio::sync::mpsc;
 
 /// Bodies below this go out as they are: they fit one packet with their headers anyway.
 const COMPRESS_BYTES_MIN: usize = 1024;
@@ -301,6 +297,35 @@ pub(super) fn accepts_gzip(asked: &HeaderMap) -> bool {
     })
 }
 
+/// Nothing runs in the page but its own script, and it talks to its own agent only.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+                           img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'";
+
+/// Turns a file of the page into a response.
+pub(super) fn finish_asset(
+    asset: &'static Asset,
+    method: &Method,
+    asked: &HeaderMap,
+) -> Response<Body> {
+    if method != Method::GET && method != Method::HEAD {
+        let page = Page::empty(StatusCode::METHOD_NOT_ALLOWED).header(ALLOW, "GET,HEAD");
+        return finish(page, Audience::Router, asked, &[]);
+    }
+    let packed = accepts_gzip(asked);
+    let bytes = if packed { asset.packed(gzip) } else { asset.plain };
+    let mut response = Response::new(Body::from(bytes));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(asset.kind));
+    headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if packed {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
 thread_local! {
     /// One compressor a thread: its tables are 300 KB, too much to set up for each answer.
     static COMPRESSOR: RefCell<Compress> = RefCell::new(Compress::new(Compression::fast(), false));
@@ -309,7 +334,7 @@ thread_local! {
 /// Compresses with the gzip header and trailer of [RFC 1952].
 ///
 /// [RFC 1952]: https://www.rfc-editor.org/rfc/rfc1952
-pub(crate) fn gzip(body: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() / 3 + 64);
     out.extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255]);
     COMPRESSOR.with_borrow_mut(|compressor| {
@@ -327,58 +352,6 @@ pub(crate) fn gzip(body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len() & 0xffff_ffff).expect("32 bits");
     out.extend_from_slice(&length.to_le_bytes());
     out
-}
-
-/// The body of a response.
-pub(crate) enum Body {
-    /// All of it.
-    Whole(Bytes),
-    /// Pieces as they come, until the sender is dropped.
-    Stream(mpsc::Receiver<Bytes>),
-}
-
-impl From<Vec<u8>> for Body {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self::Whole(bytes.into())
-    }
-}
-
-impl From<&'static [u8]> for Body {
-    fn from(bytes: &'static [u8]) -> Self {
-        Self::Whole(Bytes::from_static(bytes))
-    }
-}
-
-impl hyper::body::Body for Body {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match &mut *self {
-            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Stream(pieces) => {
-                pieces.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Whole(bytes) => bytes.is_empty(),
-            Self::Stream(_) => false,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Stream(_) => SizeHint::default(),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,12 +4,13 @@
 //! path -> row -> method -> body -> parse -> Servers | Agent -> render -> response
 //! ```
 
+use super::connection::{self, Body, NotTaken};
 use super::options::{Params, token};
 use super::reply::{
-    Audience, Body, Freshness, Page, Refusal, Teller, accepts_gzip, fault, finish, tell_freshness,
+    Audience, Freshness, Page, Refusal, Teller, fault, finish, finish_asset, tell_freshness,
 };
 use super::{
-    BODY_BYTES_MAX, Http, Settings, acl, agent, body, catalog, check, connect, health, kv, metric,
+    BODY_BYTES_MAX, Http, Lines, Settings, acl, agent, catalog, check, connect, health, kv, metric,
     monitor, operator, path, registration, service, session, status,
 };
 use crate::endpoint::agent::{Op, Reply as OwnReply};
@@ -267,9 +268,8 @@ pub(super) async fn answer(http: &Http, parts: Parts, body: Incoming) -> Respons
             by_router(Page::moved(&parts.method, "/ui/", query))
         }
         Found::Nothing if settings.ui && path.starts_with("/ui/") => {
-            let packed = accepts_gzip(&parts.headers);
-            let form = if packed { ui::Form::Packed } else { ui::Form::Plain };
-            ui::serve(&path, &parts.method, form)
+            let asset = ui::find(&path["/ui/".len()..]);
+            finish_asset(asset, &parts.method, &parts.headers)
         }
         Found::Nothing if path == "/" => by_router(Page::text(StatusCode::OK, "Consul Agent")),
         Found::Nothing => by_router(Page::empty(StatusCode::NOT_FOUND)),
@@ -281,7 +281,7 @@ enum Served {
     /// A page.
     Page(Page),
     /// Lines of the log.
-    Stream(tokio::sync::mpsc::Receiver<bytes::Bytes>),
+    Stream(Lines),
 }
 
 /// Serves a request whose row is known.
@@ -370,8 +370,8 @@ async fn taken(
         Intake::Json => BODY_BYTES_MAX,
         Intake::Value => settings.kv_value_bytes_max,
     };
-    body::take(incoming, bytes_max).await.map_err(|error| match error {
-        body::Error::TooLarge(length) => Refusal {
+    connection::take(incoming, bytes_max).await.map_err(|error| match error {
+        NotTaken::TooLarge(length) => Refusal {
             status: StatusCode::PAYLOAD_TOO_LARGE,
             text: format!(
                 "Request body({length} bytes) too large, max size: {bytes_max} bytes. See \
@@ -379,7 +379,7 @@ async fn taken(
             )
             .into(),
         },
-        body::Error::Gone => Refusal {
+        NotTaken::Gone => Refusal {
             status: StatusCode::REQUEST_TIMEOUT,
             text: "Request body did not arrive in time".into(),
         },

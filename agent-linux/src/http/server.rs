@@ -1,6 +1,6 @@
 //! The listener, the limits on connections, and one task per connection.
 
-use super::io::{Guarded, Phase};
+use super::connection::{Guarded, Phase};
 use super::{HEAD_BYTES_MAX, Http, route};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;

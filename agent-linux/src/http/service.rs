@@ -11,11 +11,11 @@ use super::view::service::OwnServiceView;
 use crate::config::definition::ServiceDefinition;
 use crate::endpoint::agent::{AggregatedStatus, InstanceHealth, Op, Reply};
 use agent_core::model::check::Check;
+use core::time::Duration;
 use hyper::StatusCode;
 use hyper::header::ACCEPT;
 use serde::Serialize;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A request without a body.
 const fn tell(

@@ -71,8 +71,8 @@ fn parse_create(call: &Call<'_>, bytes: Vec<u8>) -> Result<Request, Refusal> {
         ..Session::default()
     };
     if !bytes.is_empty() {
-        let behavior = read_session(&mut session, body::json(&bytes)?)
-            .map_err(|error| body::decode_failed(error))?;
+        let behavior =
+            read_session(&mut session, body::json(&bytes)?).map_err(body::decode_failed)?;
         session.behavior = match behavior.as_str() {
             "" | "release" => Behavior::Release,
             "delete" => Behavior::Delete,

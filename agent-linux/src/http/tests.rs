@@ -74,6 +74,13 @@ fn headers(page: &Page) -> Vec<String> {
     page.headers.iter().map(line).collect()
 }
 
+/// Finds an answer recorded from Consul.
+fn recorded(name: &str) -> &'static str {
+    let mut lines = include_str!("recorded.txt").lines();
+    lines.find(|line| line.strip_prefix("== ") == Some(name)).expect("the answer was recorded");
+    lines.next().expect("a name has its answer below it")
+}
+
 fn map(pairs: &[(&str, &str)]) -> Map {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
@@ -132,18 +139,11 @@ fn entry(key: &str, value: &str) -> Arc<kv::Entry> {
     })
 }
 
-const NODE: &str = r#"{"ID":"4d9db914-2010-9fe3-f4b1-f1788f437cf6","Node":"agent131","Address":"127.0.0.14","Datacenter":"dc1","TaggedAddresses":{"lan":"127.0.0.14","lan_ipv4":"127.0.0.14","wan":"127.0.0.14","wan_ipv4":"127.0.0.14"},"Meta":{"consul-network-segment":""},"CreateIndex":7,"ModifyIndex":7}"#;
-const SERVICE: &str = r#"{"ID":"web","Service":"web","Tags":["v1"],"Address":"","Meta":null,"Port":80,"Weights":{"Passing":1,"Warning":1},"EnableTagOverride":false,"Proxy":{"MeshGateway":{},"Expose":{}},"Connect":{},"CreateIndex":51,"ModifyIndex":51}"#;
-const CHECK: &str = r#"{"Node":"agent131","CheckID":"service:web","Name":"Service 'web' check","Status":"passing","Notes":"","Output":"ok","ServiceID":"web","ServiceName":"web","ServiceTags":["v1"],"Type":"ttl","Definition":{},"CreateIndex":51,"ModifyIndex":52}"#;
-
 #[test]
 fn a_key_is_shown_as_recorded() {
     let reply = Reply::Kv(kv::Reply::Entry(Some(entry("a/b", "hello"))));
     let page = show(Method::GET, "/v1/kv/a/b", reply.clone());
-    assert_eq!(
-        text(&page),
-        r#"[{"LockIndex":0,"Key":"a/b","Flags":0,"Value":"aGVsbG8=","CreateIndex":16,"ModifyIndex":16}]"#
-    );
+    assert_eq!(text(&page), recorded("key"));
     assert_eq!(
         headers(&page),
         ["x-consul-index: 16", "x-consul-knownleader: true", "x-consul-lastcontact: 0"]
@@ -157,8 +157,9 @@ fn a_key_is_shown_as_recorded() {
     );
     assert_eq!(
         text(&empty),
-        "[\n    {\n        \"LockIndex\": 0,\n        \"Key\": \"empty\",\n        \"Flags\": 0,\n        \
-         \"Value\": null,\n        \"CreateIndex\": 16,\n        \"ModifyIndex\": 16\n    }\n]\n"
+        "[\n    {\n        \"LockIndex\": 0,\n        \"Key\": \"empty\",\n        \
+         \"Flags\": 0,\n        \"Value\": null,\n        \"CreateIndex\": 16,\n        \
+         \"ModifyIndex\": 16\n    }\n]\n"
     );
 }
 
@@ -171,10 +172,7 @@ fn a_locked_key_names_its_session() {
         ..kv::Entry::clone(&entry("lk", "two"))
     };
     let reply = Reply::Kv(kv::Reply::Entries(vec![locked.into()]));
-    assert_eq!(
-        text(&show(Method::GET, "/v1/kv/?recurse", reply)),
-        r#"[{"LockIndex":1,"Key":"lk","Flags":18446744073709551615,"Value":"dHdv","Session":"ff168350-ea6c-6ad3-1592-8d3591faa5d0","CreateIndex":16,"ModifyIndex":16}]"#
-    );
+    assert_eq!(text(&show(Method::GET, "/v1/kv/?recurse", reply)), recorded("locked key"));
 }
 
 #[test]
@@ -276,34 +274,34 @@ fn options_of_a_read_are_taken_over() {
 
 #[test]
 fn instances_are_shown_as_recorded() {
+    let (node_json, service_json, check_json) =
+        (recorded("node"), recorded("service"), recorded("check"));
     let instance = health::Instance { node: node(), service: service(), checks: vec![check()] };
     let reply = Reply::Health(health::Reply::Instances(vec![instance]));
     let page = show(Method::GET, "/v1/health/service/web?cached", reply);
     assert_eq!(
         text(&page),
-        format!(r#"[{{"Node":{NODE},"Service":{SERVICE},"Checks":[{CHECK}]}}]"#)
+        format!(r#"[{{"Node":{node_json},"Service":{service_json},"Checks":[{check_json}]}}]"#)
     );
     assert_eq!(headers(&page)[..2], ["x-cache: MISS", "x-consul-effective-consistency: leader"]);
     let row = catalog::Instance { node: node(), service: service() };
     let reply = Reply::Catalog(catalog::Reply::Instances(vec![row]));
-    assert_eq!(
-        text(&show(Method::GET, "/v1/catalog/service/web", reply)),
-        r#"[{"ID":"4d9db914-2010-9fe3-f4b1-f1788f437cf6","Node":"agent131","Address":"127.0.0.14","Datacenter":"dc1","TaggedAddresses":{"lan":"127.0.0.14","lan_ipv4":"127.0.0.14","wan":"127.0.0.14","wan_ipv4":"127.0.0.14"},"NodeMeta":{"consul-network-segment":""},"ServiceKind":"","ServiceID":"web","ServiceName":"web","ServiceTags":["v1"],"ServiceAddress":"","ServiceWeights":{"Passing":1,"Warning":1},"ServiceMeta":{},"ServicePort":80,"ServiceEnableTagOverride":false,"ServiceProxy":{"MeshGateway":{},"Expose":{}},"ServiceConnect":{},"CreateIndex":51,"ModifyIndex":51}]"#
-    );
+    assert_eq!(text(&show(Method::GET, "/v1/catalog/service/web", reply)), recorded("catalog row"));
 }
 
 #[test]
 fn a_node_is_shown_with_its_instances() {
+    let (node_json, service_json) = (recorded("node"), recorded("service"));
     let found = catalog::NodeServices { node: node(), services: vec![service()] };
     let reply = |found| Reply::Catalog(catalog::Reply::Node(found));
     let get = |target, found| text(&show(Method::GET, target, reply(found))).to_owned();
     assert_eq!(
         get("/v1/catalog/node/agent131", Some(found.clone())),
-        format!(r#"{{"Node":{NODE},"Services":{{"web":{SERVICE}}}}}"#)
+        format!(r#"{{"Node":{node_json},"Services":{{"web":{service_json}}}}}"#)
     );
     assert_eq!(
         get("/v1/catalog/node-services/agent131", Some(found)),
-        format!(r#"{{"Node":{NODE},"Services":[{SERVICE}]}}"#)
+        format!(r#"{{"Node":{node_json},"Services":[{service_json}]}}"#)
     );
     assert_eq!(get("/v1/catalog/node/nosuch", None), "null");
     assert_eq!(get("/v1/catalog/node-services/nosuch", None), r#"{"Node":null,"Services":null}"#);
@@ -326,10 +324,7 @@ fn a_proxy_shows_what_it_stands_for() {
     };
     let reply = OwnReply::Service { service: Arc::new(service), hash: "6a2a".into() };
     let page = show_own("/v1/agent/service/web", reply);
-    assert_eq!(
-        text(&page),
-        r#"{"Kind":"connect-proxy","ID":"web","Service":"web","Tags":["v1"],"Meta":{},"Port":80,"Address":"","TaggedAddresses":{"lan":{"Address":"5.5.5.5","Port":7}},"Weights":{"Passing":1,"Warning":1},"EnableTagOverride":false,"ContentHash":"6a2a","Proxy":{"DestinationServiceName":"s1","Config":{"a":{"z":1},"b":1},"MeshGateway":{},"Expose":{}},"Connect":{"Native":true}}"#
-    );
+    assert_eq!(text(&page), recorded("own proxy"));
     assert_eq!(headers(&page), ["x-consul-contenthash: 6a2a"]);
 }
 
@@ -343,10 +338,7 @@ fn lists_of_the_catalog_are_shown_as_recorded() {
     );
     let bare = Node { name: "ext".into(), address: "1.2.3.4".into(), ..Node::default() };
     let reply = Reply::Catalog(catalog::Reply::Nodes(vec![bare.into()]));
-    assert_eq!(
-        text(&show(Method::GET, "/v1/catalog/nodes", reply)),
-        r#"[{"ID":"","Node":"ext","Address":"1.2.3.4","Datacenter":"","TaggedAddresses":null,"Meta":null,"CreateIndex":0,"ModifyIndex":0}]"#
-    );
+    assert_eq!(text(&show(Method::GET, "/v1/catalog/nodes", reply)), recorded("external node"));
     let reply = Reply::Catalog(catalog::Reply::Datacenters(vec!["dc1".into()]));
     let page = show(Method::GET, "/v1/catalog/datacenters", reply);
     assert_eq!((text(&page), headers(&page).len()), (r#"["dc1"]"#, 0));
@@ -371,16 +363,17 @@ fn a_check_of_an_external_node_shows_how_to_run_it() {
     let check = Check { definition, ..Check::default() };
     let reply = Reply::Health(health::Reply::Checks(vec![check.into()]));
     let page = show(Method::GET, "/v1/health/node/ext", reply);
-    let want = r#""ServiceTags":[],"Type":"","Definition":{"Interval":"10s","DeregisterCriticalServiceAfter":"1h0m0s","HTTP":"x","TLSSkipVerify":true,"Header":{"a":["b"]}},"#;
+    let want = recorded("external check");
     assert!(text(&page).contains(want), "{}", text(&page));
 }
 
 #[test]
 fn checks_in_an_unknown_state_are_none() {
+    let check_json = recorded("check");
     let reply = || Reply::Health(health::Reply::Checks(vec![check()]));
     assert_eq!(text(&show(Method::GET, "/v1/health/state/foo", reply())), "[]");
     let any = show(Method::GET, "/v1/health/state/any", reply());
-    assert_eq!(text(&any), format!("[{CHECK}]"));
+    assert_eq!(text(&any), format!("[{check_json}]"));
 }
 
 #[test]
@@ -453,10 +446,7 @@ fn sessions_are_read_and_shown_as_recorded() {
         ..session::Session::default()
     };
     let reply = Reply::Session(session::Reply::Sessions(vec![shown.into()]));
-    assert_eq!(
-        text(&show(Method::GET, "/v1/session/list", reply)),
-        r#"[{"ID":"ff168350-ea6c-6ad3-1592-8d3591faa5d0","Name":"n1","Node":"agent131","LockDelay":2000000000,"Behavior":"release","TTL":"10s","NodeChecks":["serfHealth"],"ServiceChecks":null,"CreateIndex":39,"ModifyIndex":39}]"#
-    );
+    assert_eq!(text(&show(Method::GET, "/v1/session/list", reply)), recorded("session"));
     let none = Reply::Session(session::Reply::Sessions(vec![]));
     let page = show(Method::PUT, "/v1/session/renew/x", none);
     assert_eq!((page.status.as_u16(), text(&page)), (404, "Session id 'x' not found"));
@@ -476,10 +466,7 @@ fn consensus_is_shown_as_recorded() {
     };
     let reply = operator::Reply::RaftConfiguration { servers: vec![server], index: 0 };
     let page = show(Method::GET, "/v1/operator/raft/configuration", Reply::Operator(reply));
-    assert_eq!(
-        text(&page),
-        r#"{"Servers":[{"ID":"b4b1de20-060b-a8c4-9b49-658e5a5ed447","Node":"agent128","Address":"127.0.0.11:8300","Leader":true,"ProtocolVersion":"3","Voter":true}],"Index":0}"#
-    );
+    assert_eq!(text(&page), recorded("raft configuration"));
     for (target, want) in [
         (
             "/v1/operator/raft/peer",
@@ -497,15 +484,16 @@ fn consensus_is_shown_as_recorded() {
 
 #[test]
 fn own_services_and_checks_are_shown_as_recorded() {
+    let check_json = recorded("check");
     let services = BTreeMap::from([("web".to_owned(), service())]);
     assert_eq!(
         text(&show_own("/v1/agent/services", OwnReply::Services(services))),
-        r#"{"web":{"ID":"web","Service":"web","Tags":["v1"],"Meta":{},"Port":80,"Address":"","Weights":{"Passing":1,"Warning":1},"EnableTagOverride":false}}"#
+        recorded("own services")
     );
     let checks = BTreeMap::from([("service:web".to_owned(), check())]);
     assert_eq!(
         text(&show_own("/v1/agent/checks", OwnReply::Checks(checks))),
-        format!(r#"{{"service:web":{CHECK}}}"#)
+        format!(r#"{{"service:web":{check_json}}}"#)
     );
 }
 
@@ -515,10 +503,7 @@ fn own_health_is_told_in_code_word_and_json() {
         OwnReply::Health(vec![InstanceHealth { service: service(), checks: vec![check()], status }])
     };
     let page = show_own("/v1/agent/health/service/id/web", health(AggregatedStatus::Passing));
-    assert_eq!(
-        text(&page),
-        r#"{"AggregatedStatus":"passing","Service":{"ID":"web","Service":"web","Tags":["v1"],"Meta":{},"Port":80,"Address":"","Weights":{"Passing":1,"Warning":1},"EnableTagOverride":false},"Checks":[{"Node":"agent131","CheckID":"service:web","Name":"Service 'web' check","Status":"passing","Notes":"","Output":"ok","ServiceID":"web","ServiceName":"web","ServiceTags":["v1"],"Type":"","Definition":{"Interval":"0s","Timeout":"0s","DeregisterCriticalServiceAfter":"0s","HTTP":"","Header":null,"Method":"","Body":"","TLSSkipVerify":false,"TCP":""},"CreateIndex":0,"ModifyIndex":0}]}"#
-    );
+    assert_eq!(text(&page), recorded("own health"));
     for (status, code, word) in [
         (AggregatedStatus::Passing, 200, "passing"),
         (AggregatedStatus::Warning, 429, "warning"),
@@ -551,7 +536,7 @@ fn members_are_shown_as_recorded() {
     };
     assert_eq!(
         text(&show_own("/v1/agent/members", OwnReply::Members(vec![member]))),
-        r#"[{"Name":"agent131","Addr":"127.0.0.14","Port":8301,"Tags":{"dc":"dc1","role":"node"},"Status":1,"ProtocolMin":1,"ProtocolMax":5,"ProtocolCur":2,"DelegateMin":2,"DelegateMax":5,"DelegateCur":4}]"#
+        recorded("members")
     );
     assert_eq!(text(&show_own("/v1/agent/members?wan=1", OwnReply::Members(vec![]))), "null");
 }

@@ -17,10 +17,13 @@ pub(crate) struct SessionView<'a> {
     #[serde(rename = "TTL")]
     ttl: &'a str,
     node_checks: &'a [String],
-    service_checks: Option<Each<'a, String, fn(&'a String) -> ServiceCheckView<'a>>>,
+    service_checks: Option<ServiceChecks<'a>>,
     create_index: u64,
     modify_index: u64,
 }
+
+/// The service checks that a session is bound to.
+type ServiceChecks<'a> = Each<'a, String, fn(&'a String) -> ServiceCheckView<'a>>;
 
 /// A service check that a session is bound to.
 #[derive(Serialize)]

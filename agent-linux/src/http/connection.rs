@@ -1,10 +1,18 @@
-//! A connection's stream with the deadlines of a slow peer.
+//! Where requests meet their socket: bodies in and out, and the deadlines of a slow peer.
+//!
+//! - [`take`]: the bounded intake of a request's body
+//! - [`Body`]: the body of a response
+//! - [`Guarded`]: a connection's stream with its deadlines
 //!
 //! A connection between requests may stay as long as it likes: it costs no timer. Once the first
 //! byte of a request head has come, the rest must come within [`HEAD_READ_MAX`]; a response that
 //! makes no progress for [`WRITE_STALL_MAX`] ends the connection. Bodies have their own deadline.
 
-use super::{HEAD_READ_MAX, WRITE_STALL_MAX};
+use super::{BODY_READ_MAX, HEAD_READ_MAX, Lines, WRITE_STALL_MAX};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -135,5 +143,98 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Why a request's body was not taken.
+pub(super) enum NotTaken {
+    /// More bytes than allowed: how many were announced or read.
+    TooLarge(u64),
+    /// The client was too slow or went away.
+    Gone,
+}
+
+/// Takes a whole body of at most `bytes_max`, in at most [`BODY_READ_MAX`].
+///
+/// # Errors
+///
+/// [`NotTaken`]; the connection is of no more use then.
+pub(super) async fn take(body: Incoming, bytes_max: usize) -> Result<Vec<u8>, NotTaken> {
+    let announced = HttpBody::size_hint(&body).lower();
+    if announced > bytes_max as u64 {
+        return Err(NotTaken::TooLarge(announced));
+    }
+    if HttpBody::is_end_stream(&body) {
+        return Ok(Vec::new());
+    }
+    let taken = tokio::time::timeout(BODY_READ_MAX, read(body, bytes_max)).await;
+    taken.unwrap_or(Err(NotTaken::Gone))
+}
+
+/// Reads frames until the end.
+async fn read(mut body: Incoming, bytes_max: usize) -> Result<Vec<u8>, NotTaken> {
+    let announced = usize::try_from(HttpBody::size_hint(&body).lower()).unwrap_or(0);
+    let mut bytes = Vec::with_capacity(announced.min(bytes_max));
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| NotTaken::Gone)?;
+        if let Some(data) = frame.data_ref() {
+            if bytes.len() + data.len() > bytes_max {
+                return Err(NotTaken::TooLarge((bytes.len() + data.len()) as u64));
+            }
+            bytes.extend_from_slice(data);
+        }
+    }
+    Ok(bytes)
+}
+
+/// The body of a response.
+pub(super) enum Body {
+    /// All of it.
+    Whole(Bytes),
+    /// Pieces as they come, until the sender is dropped.
+    Stream(Lines),
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Whole(bytes.into())
+    }
+}
+
+impl From<&'static [u8]> for Body {
+    fn from(bytes: &'static [u8]) -> Self {
+        Self::Whole(Bytes::from_static(bytes))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut *self {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Stream(pieces) => {
+                pieces.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Stream(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Stream(_) => SizeHint::default(),
+        }
     }
 }
