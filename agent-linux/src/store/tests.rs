@@ -470,3 +470,5 @@ fn assert_same(a: &Tables, b: &Tables) {
     let whole = |tables: &Tables| Tables { epoch: 0, ..tables.clone() };
     assert_eq!(format!("{:?}", whole(a)), format!("{:?}", whole(b)));
 }
+
+mod model;
