@@ -100,6 +100,7 @@ pub(super) async fn watch(
     let mut metrics = judge.raft.metrics();
     let mut snapshot_at = log.appended_bytes();
     let mut joint_since = None;
+    let mut has_ended = false;
     loop {
         let now = judge.judge(&metrics.borrow_and_update());
         leadership.send_if_modified(|known| {
@@ -119,6 +120,11 @@ pub(super) async fn watch(
         let latest = metrics.borrow().clone();
         if let Err(fatal) = &latest.running_state {
             tracing::error!("raft has stopped: {fatal}");
+            has_ended = true;
+        }
+        if has_ended {
+            leadership
+                .send_replace(Leadership { term: latest.current_term, ..Leadership::default() });
             return;
         }
         if log.appended_bytes().saturating_sub(snapshot_at) > SNAPSHOT_BYTES {
@@ -129,8 +135,8 @@ pub(super) async fn watch(
         let waits_for_own_entry =
             now.is_self && !now.established || latest.state == ServerState::Leader && !now.is_self;
         tokio::select! {
-            changed = servers.changed() => if changed.is_err() { return },
-            changed = metrics.changed(), if waits_for_own_entry => if changed.is_err() { return },
+            changed = servers.changed() => has_ended = changed.is_err(),
+            changed = metrics.changed(), if waits_for_own_entry => has_ended = changed.is_err(),
             () = tokio::time::sleep(judge.timing.heartbeat / 2) => {}
         }
     }

@@ -514,7 +514,6 @@ impl Raft {
 
     /// Stops the node and closes its files. Other handles then answer that it has stopped.
     pub async fn shutdown(&self) {
-        self.node.watcher.abort();
         if let Err(error) = self.node.raft.shutdown().await {
             tracing::warn!("raft did not stop cleanly: {error}");
         }
