@@ -1,4 +1,5 @@
 //! Three servers of consensus in one process, over real sockets and files, with a toy state machine.
+#![allow(clippy::unwrap_used)]
 
 use agent_core::model::Index;
 use agent_core::model::request::{Error, Kind, Reply};

@@ -1,4 +1,5 @@
 //! The request channel between agents: routing, cancelling, and what rude peers get.
+#![allow(clippy::unwrap_used)]
 
 use agent_core::model::request::{Error, Kind};
 use agent_core::wire::frame::{Channel, Header, Kind as FrameKind, REQUEST_BYTES_MAX};

@@ -124,11 +124,7 @@ impl Work {
                 method: definition.method.clone(),
                 header: definition.header.clone(),
                 body: definition.body.clone(),
-                verify: if definition.tls_skip_verify {
-                    Verify::Nothing
-                } else {
-                    Verify::System
-                },
+                verify: if definition.tls_skip_verify { Verify::Nothing } else { Verify::System },
                 timeout: timeout(NETWORK_TIMEOUT),
                 output_bytes,
             }))

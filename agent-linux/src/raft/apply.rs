@@ -61,24 +61,14 @@ impl Machine {
         self.lock().index
     }
 
-    fn apply_batch(
-        &self,
-        mut index: Index,
-        at: LogId,
-        batch: &Batch,
-    ) -> Result<Answers, StorageError> {
+    fn apply_batch(&self, mut index: Index, batch: &Batch) -> Result<Answers, request::Error> {
         let mut answers = Vec::with_capacity(batch.commands.len());
         for command in &batch.commands {
             index += 1;
-            let answer = self.inner.apply(index, command);
-            if let Err(error) = &answer
-                && error.kind == request::Kind::Failed
-            {
-                let text = format!("entry {at} cannot be applied, stopping: {error}");
-                tracing::error!("{text}");
-                return Err(StorageIoError::apply(at, AnyError::error(text)).into());
+            match self.inner.apply(index, command) {
+                Err(error) if error.kind == request::Kind::Failed => return Err(error),
+                answer => answers.push(answer),
             }
-            answers.push(answer);
         }
         Ok(Answers(answers))
     }
@@ -107,7 +97,14 @@ impl RaftStateMachine<Types> for Machine {
                     membership = Some(StoredMembership::new(Some(entry.log_id), new));
                     Answers::default()
                 }
-                EntryPayload::Normal(batch) => self.apply_batch(index, entry.log_id, &batch)?,
+                EntryPayload::Normal(batch) => {
+                    let at = entry.log_id;
+                    self.apply_batch(index, &batch).map_err(|error| {
+                        let text = format!("entry {at} cannot be applied, stopping: {error}");
+                        tracing::error!("{text}");
+                        StorageIoError::apply(at, AnyError::error(text))
+                    })?
+                }
             };
             index += answers.0.len().max(1) as u64;
             let mut applied = self.lock();

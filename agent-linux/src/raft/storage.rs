@@ -168,7 +168,7 @@ impl Log {
         done.await.unwrap_or_else(|_| Err(Fault::Io("the log writer ended".into())))
     }
 
-    fn read(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<Entry>, StorageError> {
+    fn read(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<Entry>, Fault> {
         let (start, in_memory_from) = {
             let tail = self.tail();
             let start = start.max(tail.purged.map_or(0, |purged| purged.index + 1));
@@ -181,11 +181,10 @@ impl Log {
                 first => (start, first.unwrap_or(end).min(end)),
             }
         };
-        let read = match self.disk().map_err(|fault| read_error(&fault))? {
-            Some(disk) => disk.read(start, in_memory_from, bytes_max),
-            None => Ok(Vec::new()),
+        let read = match self.disk()? {
+            Some(disk) => disk.read(start, in_memory_from, bytes_max)?,
+            None => Vec::new(),
         };
-        let read = read.map_err(|fault| read_error(&fault))?;
         let total: usize = read.iter().map(|(_, size)| size).sum();
         let mut entries: Vec<Entry> = read.into_iter().map(|(entry, _)| entry).collect();
         let whole = entries.last().is_none_or(|last| last.log_id.index + 1 == in_memory_from);
@@ -214,7 +213,7 @@ impl RaftLogReader<Types> for Log {
             Bound::Excluded(end) => *end,
             Bound::Unbounded => u64::MAX,
         };
-        self.read(start, end, usize::MAX)
+        self.read(start, end, usize::MAX).map_err(|fault| read_error(&fault))
     }
 
     async fn limited_get_log_entries(
@@ -222,7 +221,7 @@ impl RaftLogReader<Types> for Log {
         start: u64,
         end: u64,
     ) -> Result<Vec<Entry>, StorageError> {
-        self.read(start, end, APPEND_BYTES_MAX)
+        self.read(start, end, APPEND_BYTES_MAX).map_err(|fault| read_error(&fault))
     }
 }
 
@@ -311,11 +310,11 @@ impl RaftLogStorage<Types> for Log {
         self.change(Change::Truncate(since.index)).await.map_err(|fault| write_error(&fault))?;
         let before = since.index.checked_sub(1);
         let before = match before {
-            Some(index) => self.read(index, index + 1, 1)?.first().map(|entry| entry.log_id),
-            None => None,
+            Some(index) => self.read(index, index + 1, 1).map_err(|fault| read_error(&fault))?,
+            None => Vec::new(),
         };
         let mut tail = self.tail();
-        tail.last = before.or(tail.purged);
+        tail.last = before.first().map(|entry| entry.log_id).or(tail.purged);
         tail.durable = tail.durable.min(since.index);
         Ok(())
     }
