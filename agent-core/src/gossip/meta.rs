@@ -2,8 +2,11 @@
 //!
 //! Encoded by postcard, append-only; at most [`META_BYTES_MAX`] bytes, so that one fits a datagram.
 
+#[cfg(feature = "alloc")]
 use alloc::string::String;
+#[cfg(feature = "alloc")]
 use alloc::vec::Vec;
+#[cfg(feature = "alloc")]
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -25,7 +28,70 @@ pub enum Role {
     Client,
 }
 
+/// A member's metadata in lent memory, for those who only tell it. Encodes as `Meta` does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Card<'a> {
+    /// The node's name, unique in the pool; 1 to [`NAME_BYTES_MAX`] bytes.
+    pub name: &'a str,
+    /// Server or client.
+    pub role: Role,
+    /// The datacentre.
+    pub dc: &'a str,
+    /// The node ID, a UUID; its key is the identity's node key.
+    pub node_id: [u8; 16],
+    /// The build, such as `1.8.7:`.
+    pub build: &'a str,
+    /// The protocol version spoken, 2.
+    pub protocol: u8,
+    /// The port for RPC; 0 for a client.
+    pub rpc_port: u16,
+    /// The port of the WAN pool; 0 if there is none.
+    pub wan_port: u16,
+    /// How many servers are waited for; 0 for a client.
+    pub expect: u8,
+    /// Whether a server bootstraps alone.
+    pub bootstrap: bool,
+    /// Whether a server never votes.
+    pub non_voter: bool,
+    /// The raft node; 0 for a client.
+    pub raft_id: u64,
+    /// Further tags, in the order given.
+    pub tags: &'a [(&'a str, &'a str)],
+}
+
+impl<'a> Card<'a> {
+    /// Describes a client without tags.
+    pub const fn client(name: &'a str, dc: &'a str, node_id: [u8; 16], build: &'a str) -> Self {
+        Self {
+            name,
+            role: Role::Client,
+            dc,
+            node_id,
+            build,
+            protocol: 2,
+            rpc_port: 0,
+            wan_port: 0,
+            expect: 0,
+            bootstrap: false,
+            non_voter: false,
+            raft_id: 0,
+            tags: &[],
+        }
+    }
+
+    /// Tells the node key that belongs to this metadata.
+    pub const fn node(&self) -> u64 {
+        node_key(self.node_id)
+    }
+
+    /// Emits the metadata; answers its length, or nothing if `out` is too short.
+    pub fn emit(&self, out: &mut [u8]) -> Option<usize> {
+        postcard::to_slice(self, out).ok().map(|bytes| bytes.len())
+    }
+}
+
 /// A member's metadata.
+#[cfg(feature = "alloc")]
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Meta {
     /// The node's name, unique in the pool; 1 to [`NAME_BYTES_MAX`] bytes.
@@ -57,6 +123,7 @@ pub struct Meta {
 }
 
 /// Why metadata was refused.
+#[cfg(feature = "alloc")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Error {
     /// Longer than [`META_BYTES_MAX`] when encoded.
@@ -67,6 +134,7 @@ pub enum Error {
     Malformed,
 }
 
+#[cfg(feature = "alloc")]
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -79,8 +147,10 @@ impl fmt::Display for Error {
     }
 }
 
+#[cfg(feature = "alloc")]
 impl core::error::Error for Error {}
 
+#[cfg(feature = "alloc")]
 impl Meta {
     /// Tells the node key that belongs to this metadata.
     pub const fn node(&self) -> u64 {

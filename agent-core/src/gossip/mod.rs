@@ -4,9 +4,10 @@
 //! identity        address, generation, node key: all that rides in every datagram
 //! news            broadcasts behind the updates: metadata, departures, questions
 //! config          settings: unit, bounds, default
+//! leaf            member of constant size for small devices
+//! meta            name, role, ports and tags of a member
 //! pool   (alloc)  full member: foca behind the five calls, and the stream calls of push/pull
 //! roster (alloc)  our table of members: statuses, names, what is already known
-//! meta   (alloc)  name, role, ports and tags of a member
 //! sync   (alloc)  the frames of push/pull
 //! outbox timer awareness codec    bounded news queue, timers, Lifeguard's score, foca's codec
 //! ```
@@ -22,7 +23,7 @@ pub mod awareness;
 mod codec;
 pub mod config;
 pub mod identity;
-#[cfg(feature = "alloc")]
+pub mod leaf;
 pub mod meta;
 pub mod news;
 #[cfg(feature = "alloc")]
@@ -37,8 +38,10 @@ pub mod sync;
 mod timer;
 
 pub use config::{Config, Kind};
+pub use leaf::Leaf;
 #[cfg(feature = "alloc")]
-pub use meta::{Meta, Role};
+pub use meta::Meta;
+pub use meta::{Card, Role};
 #[cfg(feature = "alloc")]
 pub use pool::Pool;
 #[cfg(feature = "alloc")]

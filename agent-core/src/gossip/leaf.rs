@@ -1,0 +1,543 @@
+//! Leaf: a member of constant size for small devices, without an allocator.
+//!
+//! ```text
+//! answers    Ping -> Ack, PingReq -> IndirectPing, IndirectPing -> IndirectAck -> ForwardedAck
+//! defends    suspicion of itself -> next incarnation; TurnUndead -> next generation and Announce
+//! helps      probes one of its contacts a period, tells of a suspect, relays a few updates
+//! refreshes  Announce to a contact now and then; its Feed brings other contacts
+//! ```
+//!
+//! It holds up to `CONTACTS` members whatever the pool's size, and never declares anybody down:
+//! that is for full members. It speaks the datagrams of [`crate::wire::packet`] and nothing else.
+
+use core::net::SocketAddr;
+
+use heapless::{Deque, Vec};
+
+use super::config::Config;
+use super::identity::Identity;
+use super::meta::Card;
+use super::news::{Departure, META_HEAD_BYTES, News, Stamp};
+use super::{Reason, Transmit};
+use crate::rand::Rng;
+use crate::time::{Duration, Instant};
+use crate::wire::packet::{Emitter, Header, Message, Packet, State, Update};
+
+/// Largest encoded metadata of a leaf, in bytes: name, datacentre, ID and a tag or two.
+pub const CARD_BYTES_MAX: usize = 256;
+
+/// Most messages waiting to be sent; more are dropped, as a lossy network would.
+const QUEUE_MAX: usize = 16;
+
+/// Most updates relayed at a time, and how often each is sent.
+const RELAYED_MAX: usize = 8;
+const RELAYS: u8 = 2;
+
+/// How often our metadata rides along after it or our generation changed.
+const CARD_SENDS: u8 = 6;
+
+/// Time between two requests for other contacts.
+const REFRESH_PERIOD: Duration = Duration::from_secs(30);
+
+/// Why a leaf could not start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Error {
+    /// The metadata is longer than [`CARD_BYTES_MAX`] when encoded.
+    CardTooBig,
+}
+
+impl core::fmt::Display for Error {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::CardTooBig => write!(f, "metadata exceeds {CARD_BYTES_MAX} bytes"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+/// What a leaf's application should know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// The first contact was made.
+    Joined,
+    /// No contact is left; [`Leaf::join`] is to be called with an address known otherwise.
+    Alone,
+    /// The pool had given us up; we are back under this generation, to be kept if it can be.
+    Renewed {
+        /// The new generation.
+        generation: u32,
+    },
+}
+
+/// One message to be sent.
+#[derive(Clone, Copy, Debug)]
+struct Parcel {
+    to: Identity,
+    message: Message,
+    /// Whether our metadata was asked for.
+    card: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Relay {
+    update: Update,
+    left: u8,
+}
+
+/// A member we know, as last heard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Contact {
+    identity: Identity,
+    incarnation: u16,
+}
+
+/// Where the probe of this period stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Probe {
+    /// Nobody is probed, or the probe was answered.
+    Idle,
+    /// Waits for the probed member itself.
+    Direct(Contact),
+    /// Waits for others, too.
+    Indirect(Contact),
+}
+
+/// A member of constant size. `CONTACTS` of 8 to 32 do for pools of any size.
+pub struct Leaf<const CONTACTS: usize> {
+    config: Config,
+    label: u32,
+    own: Identity,
+    incarnation: u16,
+    card: Vec<u8, CARD_BYTES_MAX>,
+    stamp: Stamp,
+    card_left: u8,
+    departure: Option<Departure>,
+    contacts: Vec<Contact, CONTACTS>,
+    cursor: usize,
+    probe: Probe,
+    number: u8,
+    relays: Deque<Relay, RELAYED_MAX>,
+    queue: Deque<Parcel, QUEUE_MAX>,
+    events: Deque<Event, 4>,
+    dice: Rng,
+    probe_at: Instant,
+    help_at: Option<Instant>,
+    refresh_at: Instant,
+}
+
+impl<const CONTACTS: usize> Leaf<CONTACTS> {
+    /// Starts alone. `address` is the one that others reach, `generation` higher than at any start
+    /// before, `seed` any number.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CardTooBig`].
+    pub fn new(
+        config: Config,
+        card: &Card<'_>,
+        address: SocketAddr,
+        generation: u32,
+        seed: u64,
+        now: Instant,
+    ) -> Result<Self, Error> {
+        const { assert!(CONTACTS >= 2, "a probe needs somebody else to help") };
+        let mut bytes = Vec::new();
+        bytes.resize_default(CARD_BYTES_MAX).expect("that is its capacity");
+        let len = card.emit(&mut bytes).ok_or(Error::CardTooBig)?;
+        bytes.truncate(len);
+        Ok(Self {
+            label: config.label(card.dc),
+            own: Identity::new(address, generation, card.node()),
+            incarnation: 0,
+            card: bytes,
+            stamp: Stamp { generation, version: 1 },
+            card_left: CARD_SENDS,
+            departure: None,
+            contacts: Vec::new(),
+            cursor: 0,
+            probe: Probe::Idle,
+            number: 0,
+            relays: Deque::new(),
+            queue: Deque::new(),
+            events: Deque::new(),
+            dice: Rng::new(seed),
+            probe_at: now + config.probe_period,
+            help_at: None,
+            refresh_at: now + REFRESH_PERIOD,
+            config,
+        })
+    }
+
+    /// Asks the member at an address to take us in; its identity need not be known.
+    pub fn join(&mut self, address: SocketAddr) {
+        self.send(Identity::new(address, 0, 0), Message::Announce);
+    }
+
+    /// Tells every contact that we leave. To be followed by polling transmits until there are none.
+    pub fn leave(&mut self) {
+        self.departure = Some(Departure { generation: self.own.generation, pruned: false });
+        self.queue.clear();
+        for at in 0..self.contacts.len() {
+            self.send(self.contacts[at].identity, Message::Gossip);
+        }
+    }
+
+    /// Tells our identity of now.
+    pub const fn identity(&self) -> &Identity {
+        &self.own
+    }
+
+    /// Walks the members we know.
+    pub fn contacts(&self) -> impl Iterator<Item = &Identity> {
+        self.contacts.iter().map(|contact| &contact.identity)
+    }
+
+    /// Takes a datagram.
+    pub fn handle_datagram(&mut self, _now: Instant, _from: SocketAddr, bytes: &[u8]) {
+        let Ok(packet) = Packet::parse(bytes) else { return };
+        let header = &packet.header;
+        let announced =
+            header.message == Message::Announce && header.target.address == self.own.address;
+        let ours = header.source.node == self.own.node || header.source.address == self.own.address;
+        let deaf = self.departure.is_some() || header.pool != self.label;
+        if deaf || ours || (header.target != self.own && !announced) {
+            return;
+        }
+        if header.message == Message::TurnUndead {
+            self.renew_past(self.own.generation);
+            return;
+        }
+        self.meet(header.source, header.incarnation);
+        for update in packet.updates() {
+            self.hear(&update);
+        }
+        for news in packet.broadcasts().filter_map(News::parse) {
+            self.hear_news(header.source, &news);
+        }
+        self.answer(header.source, header.message);
+    }
+
+    fn answer(&mut self, from: Identity, message: Message) {
+        match message {
+            Message::Ping(probe) => self.send(from, Message::Ack(probe)),
+            Message::PingReq { target, probe } if target != self.own => {
+                self.send(target, Message::IndirectPing { origin: from, probe });
+            }
+            Message::IndirectPing { origin, probe } if origin != self.own => {
+                self.send(from, Message::IndirectAck { target: origin, probe });
+            }
+            Message::IndirectAck { target, probe } if target != self.own => {
+                self.send(target, Message::ForwardedAck { origin: from, probe });
+            }
+            Message::Ack(probe) => self.end_probe(from, probe),
+            Message::ForwardedAck { origin, probe } => self.end_probe(origin, probe),
+            Message::Announce => self.send(from, Message::Feed),
+            Message::PingReq { .. }
+            | Message::IndirectPing { .. }
+            | Message::IndirectAck { .. }
+            | Message::Feed
+            | Message::Gossip
+            | Message::Broadcast
+            | Message::TurnUndead => {}
+        }
+    }
+
+    fn end_probe(&mut self, probed: Identity, number: u8) {
+        let waiting = match self.probe {
+            Probe::Idle => false,
+            Probe::Direct(target) | Probe::Indirect(target) => target.identity == probed,
+        };
+        if waiting && number == self.number {
+            self.probe = Probe::Idle;
+            self.help_at = None;
+        }
+    }
+
+    /// Takes the time: does whatever is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.departure.is_some() {
+            return;
+        }
+        if self.help_at.is_some_and(|at| at <= now) {
+            self.help_at = None;
+            self.ask_for_help();
+        }
+        if self.probe_at <= now {
+            self.probe_at = now + self.config.probe_period;
+            self.finish_probe();
+            self.start_probe(now);
+        }
+        if self.refresh_at <= now {
+            self.refresh_at = now + REFRESH_PERIOD;
+            if let Some(contact) = self.pick() {
+                self.send(contact, Message::Announce);
+            }
+        }
+    }
+
+    fn start_probe(&mut self, now: Instant) {
+        if self.contacts.is_empty() {
+            return;
+        }
+        self.cursor = (self.cursor + 1) % self.contacts.len();
+        let target = self.contacts[self.cursor];
+        self.number = self.number.wrapping_add(1);
+        self.probe = Probe::Direct(target);
+        self.help_at = Some(now + self.config.probe_timeout);
+        self.send(target.identity, Message::Ping(self.number));
+    }
+
+    fn ask_for_help(&mut self) {
+        let Probe::Direct(target) = self.probe else { return };
+        self.probe = Probe::Indirect(target);
+        let (target, probe) = (target.identity, self.number);
+        let start = self.dice.below(self.contacts.len().max(1) as u64) as usize;
+        let mut helpers = usize::from(self.config.fanout);
+        for at in 0..self.contacts.len() {
+            let helper = self.contacts[(start + at) % self.contacts.len()].identity;
+            if helper != target && helpers > 0 {
+                helpers -= 1;
+                self.send(helper, Message::PingReq { target, probe });
+            }
+        }
+    }
+
+    /// Tells the pool of a contact that did not answer, and looks for others.
+    fn finish_probe(&mut self) {
+        let (Probe::Direct(target) | Probe::Indirect(target)) = self.probe else { return };
+        self.probe = Probe::Idle;
+        let Contact { identity: target, incarnation } = target;
+        let alone = self.contacts.iter().all(|contact| contact.identity == target);
+        // With nobody else to vouch, the silence may be ours.
+        if !alone {
+            self.relay(Update { identity: target, incarnation, state: State::Suspect });
+            self.send(target, Message::Gossip);
+        }
+        self.drop_contact(&target);
+        if let Some(contact) = self.pick() {
+            self.send(contact, Message::Announce);
+        }
+    }
+
+    fn drop_contact(&mut self, identity: &Identity) {
+        let before = self.contacts.len();
+        self.contacts.retain(|contact| contact.identity != *identity);
+        if before > 0 && self.contacts.is_empty() {
+            self.tell(Event::Alone);
+        }
+    }
+
+    fn pick(&mut self) -> Option<Identity> {
+        let at = self.dice.below(self.contacts.len() as u64) as usize;
+        self.contacts.get(at).map(|contact| contact.identity)
+    }
+
+    /// Keeps a live member as a contact; a full table gives up a random one now and then.
+    fn meet(&mut self, identity: Identity, incarnation: u16) {
+        if identity.node == self.own.node || identity.address == self.own.address {
+            return;
+        }
+        let contact = Contact { identity, incarnation };
+        let same =
+            |known: &Identity| known.node == identity.node || known.address == identity.address;
+        if let Some(known) = self.contacts.iter_mut().find(|known| same(&known.identity)) {
+            let fresher = known.identity == identity && incarnation > known.incarnation;
+            if fresher || identity.wins(&known.identity) {
+                *known = contact;
+            }
+            return;
+        }
+        let first = self.contacts.is_empty();
+        if self.contacts.push(contact).is_err() && self.dice.below(4) == 0 {
+            let at = self.dice.below(CONTACTS as u64) as usize;
+            self.contacts[at] = contact;
+        }
+        if first {
+            self.tell(Event::Joined);
+        }
+    }
+
+    fn hear(&mut self, update: &Update) {
+        let identity = &update.identity;
+        if *identity == self.own {
+            match update.state {
+                State::Alive => {}
+                State::Suspect => self.refute(update.incarnation),
+                State::Down => self.renew_past(self.own.generation),
+            }
+            return;
+        }
+        if identity.node == self.own.node || identity.address == self.own.address {
+            if identity.generation >= self.own.generation {
+                self.renew_past(identity.generation);
+            }
+            return;
+        }
+        match update.state {
+            State::Alive => self.meet(*identity, update.incarnation),
+            State::Suspect => {}
+            State::Down => self.drop_contact(identity),
+        }
+        self.relay(*update);
+    }
+
+    fn hear_news(&mut self, from: Identity, news: &News<'_>) {
+        match news {
+            News::Want { node } if *node == self.own.node => {
+                let message = Message::Broadcast;
+                self.post(Parcel { to: from, message, card: true });
+            }
+            News::Departure { node, departure } if *node == self.own.node => {
+                if departure.generation >= self.own.generation {
+                    self.renew_past(departure.generation);
+                }
+            }
+            News::Meta { node, stamp, .. } if *node == self.own.node => {
+                if *stamp > self.stamp {
+                    let version = stamp.version.saturating_add(1);
+                    self.stamp = Stamp { generation: stamp.generation, version };
+                    self.card_left = CARD_SENDS;
+                }
+            }
+            News::Want { .. } | News::Departure { .. } | News::Meta { .. } => {}
+        }
+    }
+
+    /// Refutes a suspicion: any message under a higher incarnation does.
+    fn refute(&mut self, suspected: u16) {
+        if suspected < self.incarnation {
+            return;
+        }
+        match suspected.checked_add(1) {
+            Some(incarnation) => self.incarnation = incarnation,
+            None => return self.renew_past(self.own.generation),
+        }
+        for _ in 0..self.config.fanout {
+            if let Some(contact) = self.pick() {
+                self.send(contact, Message::Gossip);
+            }
+        }
+    }
+
+    /// Comes back as a generation after `past`.
+    fn renew_past(&mut self, past: u32) {
+        let Some(own) = self.own.after(past) else { return };
+        self.own = own;
+        self.incarnation = 0;
+        self.card_left = CARD_SENDS;
+        self.queue.clear();
+        self.tell(Event::Renewed { generation: own.generation });
+        for _ in 0..self.config.fanout {
+            if let Some(contact) = self.pick() {
+                self.send(contact, Message::Announce);
+            }
+        }
+    }
+
+    /// Keeps an update to be sent on, unless it is being sent already. The oldest makes room.
+    fn relay(&mut self, update: Update) {
+        if self.relays.iter().any(|relay| relay.update == update) {
+            return;
+        }
+        if self.relays.is_full() {
+            self.relays.pop_front();
+        }
+        let kept = self.relays.push_back(Relay { update, left: RELAYS });
+        debug_assert!(kept.is_ok(), "room was made");
+    }
+
+    fn send(&mut self, to: Identity, message: Message) {
+        self.post(Parcel { to, message, card: false });
+    }
+
+    fn post(&mut self, parcel: Parcel) {
+        // A full queue loses messages, and the protocol lives with loss.
+        let _ = self.queue.push_back(parcel);
+    }
+
+    fn tell(&mut self, event: Event) {
+        if self.events.is_full() {
+            self.events.pop_front();
+        }
+        let _ = self.events.push_back(event);
+    }
+
+    /// Writes the next datagram to send into `out`.
+    pub fn poll_transmit(&mut self, _now: Instant, out: &mut [u8]) -> Option<Transmit> {
+        loop {
+            let parcel = self.queue.pop_front()?;
+            if let Some(len) = self.emit(&parcel, out) {
+                return Some(Transmit { to: parcel.to.address.socket(), len });
+            }
+        }
+    }
+
+    fn emit(&mut self, parcel: &Parcel, out: &mut [u8]) -> Option<usize> {
+        let header = Header {
+            pool: self.label,
+            source: self.own,
+            incarnation: self.incarnation,
+            target: parcel.to,
+            message: parcel.message,
+        };
+        let mut emitter = Emitter::new(out, &header).ok()?;
+        if let Some(departure) = self.departure {
+            let down = Update { identity: self.own, incarnation: 0, state: State::Down };
+            emitter.push_update(&down).ok()?;
+            let mut bytes = [0; 16];
+            let news = News::Departure { node: self.own.node, departure };
+            let len = news.emit(&mut bytes)?;
+            emitter.push_broadcast(&bytes[..len]).ok()?;
+            return Some(emitter.finish());
+        }
+        if parcel.message == Message::Feed {
+            for contact in self.contacts.iter().filter(|contact| contact.identity != parcel.to) {
+                let Contact { identity, incarnation } = *contact;
+                let update = Update { identity, incarnation, state: State::Alive };
+                if emitter.push_update(&update).is_err() {
+                    break;
+                }
+            }
+        } else {
+            for _ in 0..self.relays.len() {
+                let mut relay = self.relays.pop_front()?;
+                if emitter.push_update(&relay.update).is_ok() {
+                    relay.left -= 1;
+                }
+                if relay.left > 0 {
+                    let _ = self.relays.push_back(relay);
+                }
+            }
+        }
+        let riding = self.card_left > 0 && parcel.message.carries_broadcasts();
+        if parcel.card || riding {
+            let mut bytes = [0; META_HEAD_BYTES + CARD_BYTES_MAX];
+            let news = News::Meta { node: self.own.node, stamp: self.stamp, body: &self.card };
+            let len = news.emit(&mut bytes)?;
+            let sent = emitter.push_broadcast(&bytes[..len]).is_ok();
+            if sent && riding {
+                self.card_left -= 1;
+            }
+        }
+        Some(emitter.finish())
+    }
+
+    /// Tells when to call [`Leaf::handle_timeout`], and why.
+    pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
+        if self.departure.is_some() {
+            return None;
+        }
+        let probe = self.help_at.unwrap_or(self.probe_at).min(self.probe_at);
+        Some(if probe <= self.refresh_at {
+            (probe, Reason::Probe)
+        } else {
+            (self.refresh_at, Reason::Ask)
+        })
+    }
+
+    /// Tells what happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+}
