@@ -183,7 +183,8 @@ impl Verb for Nodes {
         let mut seen = std::collections::BTreeSet::new();
         nodes.retain(|node| seen.insert(node.node.clone()));
         if nodes.is_empty() {
-            return call.say("No nodes match the given query - try expanding your search.");
+            call.complain("No nodes match the given query - try expanding your search.");
+            return Ok(());
         }
         let mut rows = Vec::new();
         if call.given.on("detailed") {
@@ -235,7 +236,8 @@ impl Verb for Services {
             }
         };
         if found.is_empty() {
-            return call.say("No services match the given query - try expanding your search.");
+            call.complain("No services match the given query - try expanding your search.");
+            return Ok(());
         }
         if !call.given.on("tags") {
             return found.keys().try_for_each(|name| call.say(name));

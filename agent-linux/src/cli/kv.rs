@@ -187,7 +187,9 @@ impl Pair {
             row(["Session", self.session.as_deref().filter(|s| !s.is_empty()).unwrap_or("-")]),
             row(["Value", ""]),
         ];
-        call.write(layout(&rows, PAIR_GAP).as_bytes())?;
+        let shown = layout(&rows, PAIR_GAP);
+        let shown = if value.is_empty() { shown.trim_end() } else { &shown };
+        call.write(shown.as_bytes())?;
         call.write(&value)?;
         call.write(b"\n")
     }
