@@ -1,11 +1,15 @@
 //! Each type of check, run for real on loopback.
 
 use agent_core::health::Status;
+use agent_core::model::node::Node;
+use agent_linux::agent::local::{Configured, Local, Scripts, Settings};
+use agent_linux::agent::{Role, runner};
 use agent_linux::check::http::Http;
 use agent_linux::check::script::Script;
 use agent_linux::check::tcp::Tcp;
 use agent_linux::check::{Job, Outcome, Verify, Work};
-use agent_linux::config::definition::CheckDefinition;
+use agent_linux::config::definition::{CheckDefinition, ServiceDefinition};
+use agent_linux::endpoint::agent::{Op, Reply};
 use rustls::pki_types::PrivateKeyDer;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
 fn script(command: &str, timeout: Duration) -> Script {
@@ -73,9 +77,10 @@ fn answer(status: &str, headers: &str, body: &str) -> String {
 /// Waits until something holds, for ten seconds at most.
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
+    let mut looks = tokio::time::interval(Duration::from_millis(5));
     while !holds() {
         assert!(Instant::now() < deadline, "{what}: did not happen in time");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        looks.tick().await;
     }
 }
 
@@ -291,6 +296,61 @@ async fn a_tcp_check_connects() {
     let outcome = check.run().await;
     let output = format!("dial tcp {address}: connect: connection refused");
     assert_eq!(outcome, Outcome { status: Status::Critical, output });
+}
+
+#[tokio::test]
+async fn an_agent_runs_its_checks_and_ends_them_with_their_service() {
+    let listener = TcpListener::bind("127.91.0.7:0").await.unwrap();
+    let file = scratch("agent");
+    let hang = format!("echo $$ >> {}; sleep 1000", file.display());
+    let node = Node { name: "n1".to_owned(), ..Node::default() };
+    let settings = Settings {
+        role: Role::Client,
+        scripts: Scripts::All,
+        check_update_interval: agent_core::time::Duration::from_secs(300),
+        check_output_bytes: 4096,
+        discard_check_output: false,
+    };
+    let local = Local::open(None, node, settings, Configured::default()).unwrap();
+    let stop = watch::Sender::new(false);
+    let runner = tokio::spawn(runner::run(Arc::clone(&local), stop.subscribe()));
+    let definition = serde_json::json!({"Name": "web", "Checks": [
+        {"CheckID": "tcp", "TCP": listener.local_addr().unwrap().to_string(), "Interval": "1s"},
+        {"CheckID": "ttl", "TTL": "200ms", "Status": "passing"},
+        {"CheckID": "hang", "Args": ["/bin/sh", "-c", hang], "Interval": "1s", "Timeout": "1h"},
+        {"CheckID": "alias", "AliasService": "web"},
+    ]});
+    let definition = Box::new(ServiceDefinition::from_json(definition).unwrap());
+    let op = Op::RegisterService { definition, replace_existing_checks: false };
+    local.serve("", op).await.unwrap();
+
+    await_check(&local, "tcp", Status::Passing, "Success").await;
+    await_check(&local, "ttl", Status::Critical, "TTL expired").await;
+    await_check(&local, "alias", Status::Critical, "Aliased check").await;
+    drop(listener);
+    await_check(&local, "tcp", Status::Critical, "connection refused").await;
+    until("the script runs", || pids(&file).len() == 1).await;
+    let started = pids(&file);
+    local.serve("", Op::DeregisterService { id: "web".to_owned() }).await.unwrap();
+    until("the script is gone", || !started.iter().any(|pid| runs(pid))).await;
+    stop.send_replace(true);
+    runner.await.unwrap();
+    std::fs::remove_file(file).unwrap();
+}
+
+/// Waits until a check of the agent stands and says as wanted, for ten seconds at most.
+async fn await_check(local: &Arc<Local>, id: &str, status: Status, output: &str) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut looks = tokio::time::interval(Duration::from_millis(5));
+    loop {
+        let reply = local.serve("", Op::Checks { filter: String::new() }).await.unwrap();
+        let Reply::Checks(checks) = reply else { panic!("{reply:?}") };
+        if checks[id].status == status && checks[id].output.contains(output) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{:?}", checks[id]);
+        looks.tick().await;
+    }
 }
 
 #[test]

@@ -210,7 +210,7 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Engine<S> {
         self.now = self.now.max(now);
     }
 
-    /// Tells the next thing that has become due by the last [`handle_timeout`](Self::handle_timeout).
+    /// Tells the next thing that is due as of the last [`handle_timeout`](Self::handle_timeout).
     pub fn poll_event(&mut self) -> Option<Event> {
         let now = self.now;
         for (index, slot) in self.slots.as_mut().iter_mut().enumerate() {

@@ -7,9 +7,9 @@
 //! status     passing, warning, critical
 //! ```
 //!
-//! The driver runs what [`Event::Run`] names and hands the result back; that is all it does. A board
-//! lends `[Slot; N]`, a Linux agent a vector. There is no network here, so of the five calls that
-//! `crate` describes only three exist: `handle_timeout`, `poll_timeout` and `poll_event`.
+//! The driver runs what [`Event::Run`] names and hands the result back; that is all it does. A
+//! board lends `[Slot; N]`, a Linux agent a vector. There is no network here, so of the five calls
+//! that `crate` describes only three exist: `handle_timeout`, `poll_timeout` and `poll_event`.
 //!
 //! Source: <https://developer.hashicorp.com/consul/docs/services/usage/checks>.
 

@@ -182,7 +182,7 @@ fn read(path: &Path) -> io::Result<Value> {
     Ok(serde_json::from_slice(&fs::read(path)?)?)
 }
 
-/// Names the file of an id: letters, digits, `-`, `_` and inner dots as they are, the rest as `%XX`.
+/// Names the file of an id: letters, digits, `-`, `_`, inner dots as they are, the rest as `%XX`.
 fn file_name(id: &str) -> String {
     let mut name = String::new();
     for byte in id.bytes() {

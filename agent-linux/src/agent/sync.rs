@@ -1,8 +1,8 @@
 //! Anti-entropy: makes the catalog agree with this node's services and checks.
 //!
-//! A full sync reads what the catalog has for the node and writes every difference: at start, when a
-//! server joins, and every minute or more. In between a change is written at once. Nothing is sent
-//! before a server is known, and nothing between two syncs if nothing changes.
+//! A full sync reads what the catalog has for the node and writes every difference: at start, when
+//! a server joins, and every minute or more. In between a change is written at once. Nothing is
+//! sent before a server is known, and nothing between two syncs if nothing changes.
 //!
 //! Source: <https://developer.hashicorp.com/consul/docs/architecture/anti-entropy>.
 

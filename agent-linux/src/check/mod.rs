@@ -1,7 +1,7 @@
 //! Runs health checks: does the I/O and tells what came of it.
 //!
 //! ```text
-//! Work::of(definition)   what a definition asks for: runs on an interval, reports, or another's health
+//! Work::of(definition)   what a definition asks for: runs, reports, or another's health
 //! script  http  tcp      one run each: bounded in time and output, gone with everything it started
 //! alias                  another service's or node's health, from checks that somebody else reads
 //! dial  tls              connections, with the texts of Go's `net` package
