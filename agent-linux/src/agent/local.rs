@@ -242,6 +242,20 @@ impl Local {
         let _ = tokio::time::timeout(SETTLE_MAX, waiting).await;
     }
 
+    /// Counts what `reeve info` shows: services, checks, scripts among them, TTLs among them.
+    pub(super) fn counts(&self) -> [(&'static str, usize); 4] {
+        self.with(|state, _| {
+            let of_kind =
+                |kind: &str| state.checks.values().filter(|entry| entry.row.kind == kind).count();
+            [
+                ("check_monitors", of_kind("script")),
+                ("check_ttls", of_kind("ttl")),
+                ("checks", state.checks.len()),
+                ("services", state.services.len()),
+            ]
+        })
+    }
+
     /// Lists the services that meet a filter.
     fn services(&self, text: &str) -> Result<BTreeMap<String, Arc<Service>>, Error> {
         let rows = self.with(|state, _| {

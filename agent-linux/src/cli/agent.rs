@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::flag::{Flag, Given, Takes, switch, text, texts};
 use super::{Api, Call, Failure, Spec, Verb, failure, validate};
+use crate::agent;
 use crate::config::Config;
 use crate::config::setting::{self, Kind};
 use crate::config::source::Sources;
@@ -23,17 +24,10 @@ const FLAGS: &[Flag] = &[
 const SPEC: Spec = Spec {
     path: "agent",
     summary: "Runs an agent",
-    help: " [options]
-
-  Starts an agent and runs until an interrupt is received. The agent is one node
-  of a cluster.
-
-  The first of three servers, and a client:
-
-      $ reeve agent -server -bootstrap-expect=3 -data-dir=/var/lib/reeve
-
-      $ reeve agent -join=10.0.0.11 -data-dir=/var/lib/reeve
-",
+    help: " [options]\n\n  Starts an agent and runs until an interrupt is received. The agent is \
+           one node\n  of a cluster.\n\n  The first of three servers, and a client:\n\n      $ reeve \
+           agent -server -bootstrap-expect=3 -data-dir=/var/lib/reeve\n\n      $ reeve agent \
+           -join=10.0.0.11 -data-dir=/var/lib/reeve\n",
     api: Api::None,
     flags: FLAGS,
 };
@@ -66,7 +60,7 @@ impl Verb for Agent {
         let sources = sources(&call.given)?;
         let (config, warnings) =
             Config::load(sources).map_err(|error| failure(format!("==> {error}")))?;
-        start(config, &warnings).map_err(|error| failure(format!("==> {error}")))
+        start(config, &warnings)
     }
 }
 
@@ -91,13 +85,23 @@ fn sources(given: &Given) -> Result<Sources, Failure> {
 
 /// Starts logging and runs the agent: a server on as many threads as there are processors, a client
 /// on one.
-fn start(config: Config, warnings: &[String]) -> Result<(), String> {
-    crate::log::start(&config.log).map_err(|error| error.to_string())?;
+fn start(config: Config, warnings: &[String]) -> Result<(), Failure> {
+    let refuse = |error: String| failure(format!("==> {error}"));
+    crate::log::start(&config.log).map_err(|error| refuse(error.to_string()))?;
     for warning in warnings {
         tracing::warn!(target: "agent", "{warning}");
     }
-    let _ = config;
-    Err("this build holds no agent: it cannot run one".to_owned())
+    let mut runtime = if config.server {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    let runtime = runtime.enable_all().build().map_err(|error| refuse(error.to_string()))?;
+    match runtime.block_on(agent::run(config)) {
+        Ok(agent::Exit::Left) => Ok(()),
+        Ok(agent::Exit::Stopped) => Err(Failure { text: String::new(), code: super::EXIT_FAULT }),
+        Err(error) => Err(refuse(error.to_string())),
+    }
 }
 
 #[cfg(test)]
