@@ -14,6 +14,7 @@ use serde_json::Value;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Bytes of a file name's readable part; a longer id is cut and told apart by its hash.
@@ -104,8 +105,11 @@ impl Disk {
     ) -> Result<(), Error> {
         let path = self.path(folder, id);
         let beside = path.with_extension("tmp");
+        // Definitions hold tokens: nobody else may read them.
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true).mode(0o600);
         let write = || {
-            let mut file = File::create(&beside)?;
+            let mut file = options.open(&beside)?;
             file.write_all(value.to_string().as_bytes())?;
             if durability == Durability::Machine {
                 file.sync_all()?;

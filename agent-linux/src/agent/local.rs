@@ -161,7 +161,11 @@ impl Local {
     pub async fn reload(self: &Arc<Self>, configured: Configured) -> Result<(), OpenError> {
         let local = Arc::clone(self);
         let task = tokio::task::spawn_blocking(move || local.configure(configured));
-        task.await.expect("taking definitions does not panic")?;
+        let stopping = |_| OpenError::Definition {
+            what: "definitions".to_owned(),
+            error: failed("the agent is stopping"),
+        };
+        task.await.map_err(stopping)??;
         self.settle().await;
         Ok(())
     }
@@ -223,7 +227,7 @@ impl Local {
         if self.disk.is_some() {
             let local = Arc::clone(self);
             let task = tokio::task::spawn_blocking(move || change(&local));
-            task.await.expect("changing services and checks does not panic")?;
+            task.await.map_err(|_| failed("the agent is stopping"))??;
         } else {
             change(self)?;
         }

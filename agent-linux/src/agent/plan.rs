@@ -30,7 +30,17 @@ pub enum Role {
 pub(super) struct Step {
     pub(super) token: String,
     pub(super) command: Command,
+    pub(super) phase: Phase,
     covers: Covers,
+}
+
+/// Steps of a phase may be done at once; a phase follows the one before it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Phase {
+    /// Services, with their checks, come and go.
+    Services,
+    /// Checks of services that are there by now, or of the node.
+    Checks,
 }
 
 /// What a write makes agree. The rows as they were sent: one that changed since is not covered.
@@ -159,15 +169,17 @@ impl State {
             checks,
             ..Covers::default()
         };
+        let phase = if service.is_some() { Phase::Services } else { Phase::Checks };
         let command = Command::Register(Box::new(register));
-        Step { token: token.to_owned(), command, covers }
+        Step { token: token.to_owned(), command, phase, covers }
     }
 
     /// Makes the removal of a service or a check.
     fn removal(&self, token: &str, service_id: String, check_id: String, covers: Covers) -> Step {
         let node = self.node.name.clone();
+        let phase = if check_id.is_empty() { Phase::Services } else { Phase::Checks };
         let command = Command::Deregister(Deregister { node, service_id, check_id });
-        Step { token: token.to_owned(), command, covers }
+        Step { token: token.to_owned(), command, phase, covers }
     }
 
     /// Notes that a write was done (or that trying again is no use): what it covers agrees, unless

@@ -5,14 +5,19 @@ use super::state::{Due, Run};
 use crate::check::{Job, Work};
 use agent_core::health::Key;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::sleep_until;
+use tokio::time::{MissedTickBehavior, sleep_until};
 
 /// HTTP and TCP checks under way at once: each takes a socket and some 10 KB.
 const NETWORK_RUNS_MAX: usize = 256;
 
 /// Scripts under way at once: each takes a process or more.
 const SCRIPT_RUNS_MAX: usize = 32;
+
+/// Time between two looks at what is due: outcomes that come in between are taken together, so
+/// that thousands of checks cost no more looks than a hundred.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Turns for runs. Who finds none waits; its interval starts when it is through.
 struct Turns {
@@ -26,7 +31,10 @@ pub async fn run(local: Arc<Local>, mut shutdown: watch::Receiver<bool>) {
         network: Semaphore::new(NETWORK_RUNS_MAX),
         scripts: Semaphore::new(SCRIPT_RUNS_MAX),
     });
+    let mut looks = tokio::time::interval(LOOK_INTERVAL);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        looks.tick().await;
         let (due, next) = local.with(|state, now| {
             state.handle_aliases(now);
             let due = state.handle_timeout(now);

@@ -106,6 +106,8 @@ pub(super) struct State {
     pub(super) gone_checks: BTreeMap<String, String>,
     by_key: HashMap<Key, String>,
     engine: Engine<Vec<Slot>>,
+    /// No deferred output is due before this; none at all if `None`.
+    deferred_from: Option<Instant>,
     rng: Rng,
     output: OutputRules,
     signals: Signals,
@@ -124,6 +126,7 @@ impl State {
             gone_checks: BTreeMap::new(),
             by_key: HashMap::new(),
             engine,
+            deferred_from: None,
             rng,
             output,
             signals: Signals::default(),
@@ -355,7 +358,9 @@ impl State {
             if entry.deferred.is_none() {
                 let stagger = Duration::from_micros(self.rng.below(interval.micros()));
                 let half = Duration::from_micros(interval.micros() / 2);
-                entry.deferred = Some(now + half + stagger);
+                let due = now + half + stagger;
+                entry.deferred = Some(due);
+                self.deferred_from = Some(self.deferred_from.map_or(due, |from| from.min(due)));
                 self.signals.rescheduled = true;
             }
             return;
@@ -385,6 +390,14 @@ impl State {
                 }
             }
         }
+        if self.deferred_from.is_some_and(|from| from <= now) {
+            self.release_deferred(now);
+        }
+        due
+    }
+
+    /// Lets the catalog hear of outputs that changed a while ago.
+    fn release_deferred(&mut self, now: Instant) {
         for entry in self.checks.values_mut() {
             if entry.deferred.is_some_and(|deferred| deferred <= now) {
                 entry.deferred = None;
@@ -392,7 +405,7 @@ impl State {
                 self.signals.dirty = true;
             }
         }
-        due
+        self.deferred_from = self.checks.values().filter_map(|entry| entry.deferred).min();
     }
 
     /// Turns a TTL check critical.
@@ -409,9 +422,8 @@ impl State {
 
     /// Tells when something is due next.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let deferred = self.checks.values().filter_map(|entry| entry.deferred);
         let engine = self.engine.poll_timeout().map(|(due, _)| due);
-        deferred.chain(engine).min()
+        self.deferred_from.into_iter().chain(engine).min()
     }
 
     /// Brings the alias checks of this node's own services up to date.

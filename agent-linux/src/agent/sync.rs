@@ -7,6 +7,7 @@
 //! Source: <https://developer.hashicorp.com/consul/docs/architecture/anti-entropy>.
 
 use super::local::{Catalog, Local};
+use super::plan::{Phase, Step};
 use super::remote;
 use agent_core::model::check::Check;
 use agent_core::model::node::Node;
@@ -20,6 +21,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 /// Time between two full syncs in a small pool.
@@ -30,6 +32,12 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Time within which agents turn to a new server, in a small pool.
 const SERVER_STAGGER: Duration = Duration::from_secs(3);
+
+/// Quick tries after a failure, before the longer interval: a pool that comes up has no leader yet.
+const QUICK_RETRIES: u32 = 3;
+
+/// Writes under way at once: enough to share the flushes of the leader's log.
+const WRITES_MAX: usize = 8;
 
 /// Members up to which intervals are not stretched.
 const SCALE_THRESHOLD: usize = 128;
@@ -98,14 +106,24 @@ impl<A: Ask> Syncer<A> {
             }
         }
         let mut dirty = self.local.watch_dirty();
+        let mut failures = 0;
         loop {
+            let result = self.full().await;
             let mut next = Instant::now();
-            next += match self.full().await {
-                Ok(()) => self.stagger(FULL_INTERVAL, FULL_INTERVAL),
+            next += match result {
+                Ok(()) => {
+                    failures = 0;
+                    self.stagger(FULL_INTERVAL, FULL_INTERVAL)
+                }
                 Err(error) => {
                     tracing::warn!(%error, "the catalog cannot be brought up to date");
                     self.local.set_settled(*dirty.borrow(), Catalog::Refuses);
-                    self.stagger(RETRY_INTERVAL, RETRY_INTERVAL)
+                    failures += 1;
+                    if failures <= QUICK_RETRIES {
+                        self.stagger(Duration::ZERO, SERVER_STAGGER)
+                    } else {
+                        self.stagger(RETRY_INTERVAL, RETRY_INTERVAL)
+                    }
                 }
             };
             loop {
@@ -155,24 +173,40 @@ impl<A: Ask> Syncer<A> {
         self.push().await
     }
 
-    /// Writes what is not known to agree. Stops at the first failure that another try may mend.
+    /// Writes what is not known to agree, several steps at once. Stops at the first failure that
+    /// another try may mend.
     async fn push(&self) -> Result<(), Error> {
         let count = *self.local.watch_dirty().borrow();
-        let steps = self.local.with(|state, _| state.changes());
-        for step in &steps {
-            let options = Options { token: step.token.clone(), ..Options::default() };
-            let request = Request { options, body: Body::Command(step.command.clone()) };
-            match self.ask.ask(request).await {
-                Ok(_) => {}
-                Err(error) if is_final(&error) => {
-                    tracing::warn!(%error, "the catalog refuses a service or check of this node");
-                }
-                Err(error) => return Err(error),
-            }
-            self.local.with(|state, _| state.settle(step));
+        let mut steps = self.local.with(|state, _| state.changes());
+        let rest = steps.iter().position(|step| step.phase > Phase::Services);
+        let checks = steps.split_off(rest.unwrap_or(steps.len()));
+        for phase in [steps, checks] {
+            self.push_phase(phase).await?;
         }
         self.local.set_settled(count, Catalog::Takes);
         Ok(())
+    }
+
+    /// Writes the steps of one phase.
+    async fn push_phase(&self, steps: Vec<Step>) -> Result<(), Error> {
+        let mut steps = steps.into_iter();
+        let mut writes = JoinSet::new();
+        let mut result = Ok(());
+        loop {
+            while writes.len() < WRITES_MAX
+                && result.is_ok()
+                && let Some(step) = steps.next()
+            {
+                writes.spawn(write(Arc::clone(&self.local), Arc::clone(&self.ask), step));
+            }
+            match writes.join_next().await {
+                Some(Ok(written)) => result = result.and(written),
+                Some(Err(_)) => {
+                    result = Err(Error::with(Kind::Failed, "a write to the catalog was cut off"));
+                }
+                None => return result,
+            }
+        }
     }
 
     /// Reads the node and its services.
@@ -207,6 +241,21 @@ impl<A: Ask> Syncer<A> {
         let micros = u64::try_from(random.as_micros()).unwrap_or(u64::MAX);
         base + Duration::from_micros(self.rng.below(micros))
     }
+}
+
+/// Does one step and notes that it is done, or that trying again is no use.
+async fn write<A: Ask>(local: Arc<Local>, ask: Arc<A>, step: Step) -> Result<(), Error> {
+    let options = Options { token: step.token.clone(), ..Options::default() };
+    let request = Request { options, body: Body::Command(step.command.clone()) };
+    match ask.ask(request).await {
+        Ok(_) => {}
+        Err(error) if is_final(&error) => {
+            tracing::warn!(%error, "the catalog refuses a service or check of this node");
+        }
+        Err(error) => return Err(error),
+    }
+    local.with(|state, _| state.settle(&step));
+    Ok(())
 }
 
 /// Tells how much to stretch random times: 1 up to 128 members, then one more each doubling.
