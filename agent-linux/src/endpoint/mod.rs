@@ -26,7 +26,6 @@ pub use session::Timers;
 
 use crate::raft::Raft;
 use crate::rpc::route::Router;
-use crate::rpc::server::Handler;
 use crate::store::{Seen, Store};
 use agent_core::model::command::Command;
 use agent_core::model::request::{
@@ -182,7 +181,7 @@ impl Endpoint {
     }
 }
 
-impl Handler for Endpoint {
+impl crate::rpc::server::Handler for Endpoint {
     async fn serve(self, bytes: Vec<u8>) -> Vec<u8> {
         self.serve_bytes(&bytes).await
     }
