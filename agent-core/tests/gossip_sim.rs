@@ -514,6 +514,30 @@ fn of_two_live_nodes_with_one_name_the_elder_keeps_it_until_it_is_gone() {
 }
 
 #[test]
+fn a_node_that_moves_is_one_member_at_its_new_address() {
+    let mut world = World::formed(14, 6);
+    world.until(SECOND.times(40), "convergence", World::converged);
+    world.nodes[3].up = false;
+    let moved = world.fresh(6, meta(3));
+    world.nodes.push(moved);
+    world.join(6, 0);
+    let there = |w: &World, node: usize| {
+        let mut members = w.nodes[node].pool.members();
+        members.any(|m| {
+            m.meta.name == "node3"
+                && m.identity.address.socket() == address(6)
+                && m.status == Status::Alive
+        })
+    };
+    let others = [0, 1, 2, 4, 5];
+    world.until(SECOND.times(20), "move", |w| others.iter().all(|node| there(w, *node)));
+    world.run(SECOND.times(120));
+    assert!(others.iter().all(|node| there(&world, *node) && world.view(*node).len() == 6));
+    assert_eq!(world.changes(Change::Failed), 0);
+    world.faultless();
+}
+
+#[test]
 fn old_members_are_reaped_with_an_event() {
     let mut world = World::formed(11, 3);
     world.until(SECOND.times(40), "convergence", World::converged);

@@ -236,6 +236,11 @@ impl Pool {
                 return;
             }
         }
+        if !self.roster.holds(source.address) {
+            // An elder life of a node that moved: foca would keep it as somebody new.
+            self.stats.refused += 1;
+            return;
+        }
         let trusted = self
             .roster
             .records

@@ -154,7 +154,12 @@ impl Roster {
             record.incarnation = update.incarnation;
         }
         self.turn(now, identity.node, update.state);
-        if moved { Verdict::Moved(known) } else { Verdict::News }
+        if moved {
+            self.tell_updated(identity.node);
+            Verdict::Moved(known)
+        } else {
+            Verdict::News
+        }
     }
 
     fn admit_unknown(&mut self, now: Instant, update: &Update) -> Verdict {
@@ -240,7 +245,7 @@ impl Roster {
         let old = record.meta.replace(Box::new(meta));
         let new = record.meta.as_ref();
         let renamed = old.as_ref().map(|old| &old.name) != new.map(|new| &new.name);
-        let changed = record.shown == Some(Status::Alive) && !renamed;
+        let changed = record.shown.is_some();
         if let Some(old) = old.filter(|_| renamed) {
             if self.names.get(&old.name) == Some(&node) {
                 self.names.remove(&old.name);
@@ -249,7 +254,7 @@ impl Roster {
         }
         self.show(node);
         if changed {
-            self.tell(node, Change::Updated);
+            self.tell_updated(node);
         }
         true
     }
@@ -284,6 +289,13 @@ impl Roster {
         };
         record.shown = visible;
         self.tell(node, change);
+    }
+
+    /// Tells that a member looks different, if it is shown.
+    fn tell_updated(&mut self, node: u64) {
+        if self.records.get(&node).is_some_and(|record| record.shown.is_some()) {
+            self.tell(node, Change::Updated);
+        }
     }
 
     fn tell(&mut self, node: u64, change: Change) {
@@ -394,13 +406,18 @@ impl Roster {
         }
     }
 
+    /// Tells whether some member holds an address.
+    pub(super) fn holds(&self, address: Address) -> bool {
+        self.addresses.contains_key(&address)
+    }
+
     /// Finds the member shown under a name.
     pub(super) fn named(&self, name: &str) -> Option<&Record> {
         let record = self.records.get(self.names.get(name)?)?;
         record.shown.map(|_| record)
     }
 
-    /// Finds the live member that holds a name or a node ID other than `node` under another name.
+    /// Finds the live member, other than `node`, that holds a name.
     pub(super) fn live_holder(&self, name: &str, node: u64) -> Option<&Record> {
         let by_name = self.names.get(name).filter(|holder| **holder != node);
         let holder = self.records.get(by_name?)?;

@@ -31,6 +31,9 @@ pub const HEAD_BYTES: usize = 6;
 /// Largest body of a frame in bytes; a longer one is refused before it is read.
 pub const BODY_BYTES_MAX: usize = 4 << 20;
 
+/// Largest body of a hello in bytes: it comes from anybody, and holds a digest at most.
+pub const HELLO_BYTES_MAX: usize = 1 << 20;
+
 /// Most entries in one frame; the rest is asked for in the next exchange, at once.
 pub const ENTRIES_MAX: usize = 4096;
 
@@ -38,7 +41,7 @@ pub const ENTRIES_MAX: usize = 4096;
 const DIGEST_BYTES_MAX: usize = 10 + 5 + 3 + 1 + 7 + 10;
 const ENTRY_BYTES_MAX: usize = 16 + 3 + 5 + 10 + 3 + 1 + 7 + 10 + 3 + META_BYTES_MAX;
 
-const _: () = assert!(DIGEST_BYTES_MAX * (MEMBERS_MAX + 1) + 4096 < BODY_BYTES_MAX);
+const _: () = assert!(DIGEST_BYTES_MAX * (MEMBERS_MAX + 1) + 4096 < HELLO_BYTES_MAX);
 const _: () =
     assert!(ENTRY_BYTES_MAX * (ENTRIES_MAX + 1) + 10 * (MEMBERS_MAX + 1) + 4096 < BODY_BYTES_MAX);
 
@@ -49,7 +52,7 @@ pub enum Error {
     Version(u8),
     /// Another frame was due.
     Kind(u8),
-    /// The frame is longer than [`BODY_BYTES_MAX`].
+    /// The frame is longer than [`BODY_BYTES_MAX`], or than [`HELLO_BYTES_MAX`].
     TooBig(u32),
     /// The body is not what the frame says.
     Malformed,
@@ -105,8 +108,12 @@ impl Frame {
             return Err(Error::Kind(kind));
         }
         let len = u32::from_be_bytes(len);
+        let most = match self {
+            Self::Hello => HELLO_BYTES_MAX,
+            Self::Reply | Self::Rest => BODY_BYTES_MAX,
+        };
         match usize::try_from(len) {
-            Ok(bytes) if bytes <= BODY_BYTES_MAX => Ok(bytes),
+            Ok(bytes) if bytes <= most => Ok(bytes),
             Ok(_) | Err(_) => Err(Error::TooBig(len)),
         }
     }

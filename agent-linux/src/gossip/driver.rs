@@ -22,6 +22,9 @@ const BIND_ATTEMPTS: usize = 16;
 /// Most datagrams read in a row before timers get their turn.
 const DATAGRAMS_PER_TURN: usize = 64;
 
+/// Least time between two writes of the snapshot.
+const SNAPSHOT_PERIOD: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// The first generation counts from 2024, in quarters of a second: it lasts until 2058.
 const GENERATION_EPOCH_SECS: u64 = 1_704_067_200;
 
@@ -40,6 +43,7 @@ pub(super) struct Inner {
     dirty: AtomicBool,
     renewed: AtomicU64,
     snapshot: Option<Mutex<Snapshot>>,
+    saved_at: Mutex<Clock>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -81,6 +85,7 @@ pub(super) async fn start(options: Options) -> io::Result<Arc<Inner>> {
         dirty: AtomicBool::new(true),
         renewed: AtomicU64::new(u64::from(generation)),
         snapshot: snapshot.map(Mutex::new),
+        saved_at: Mutex::new(origin),
         tasks: Mutex::new(JoinSet::new()),
     });
     inner.save_snapshot();
@@ -128,6 +133,10 @@ fn seed(node: u64, address: SocketAddr) -> u64 {
 async fn run(inner: Arc<Inner>) {
     let mut stopped = inner.stopped.subscribe();
     let mut buffer = vec![0; PACKET_BYTES_MAX + 1];
+    // Sends never wait; this waits once, so that the first of them finds a registered socket.
+    if let Err(error) = inner.socket.writable().await {
+        tracing::warn!(%error, "gossip: socket not writable");
+    }
     loop {
         inner.flush(&mut buffer);
         let due = lock(&inner.pool).poll_timeout().map(|(at, _)| at);
@@ -146,11 +155,11 @@ async fn run(inner: Arc<Inner>) {
                 Err(error) => tracing::warn!(%error, "gossip: socket not readable"),
             },
             () = inner.wake.notified() => {}
-            () = sleep => {
-                let now = inner.now();
-                lock(&inner.pool).handle_timeout(now);
-            }
+            () = sleep => {}
         }
+        // Also after a turn of datagrams: a flood must not hold up the clock.
+        let now = inner.now();
+        lock(&inner.pool).handle_timeout(now);
     }
 }
 
@@ -209,7 +218,8 @@ impl Inner {
         if changed {
             self.changed();
         }
-        if self.dirty.swap(false, Ordering::Relaxed) {
+        let rested = lock(&self.saved_at).elapsed() >= SNAPSHOT_PERIOD;
+        if rested && self.dirty.swap(false, Ordering::Relaxed) {
             self.save_snapshot();
         }
     }
@@ -313,6 +323,7 @@ impl Inner {
     /// Writes generation and living members to disk, if there is a file for them.
     fn save_snapshot(&self) {
         let Some(snapshot) = &self.snapshot else { return };
+        *lock(&self.saved_at) = Clock::now();
         let left = *self.left.borrow();
         let members = self.members();
         let living = members.iter().skip(1).filter(|m| m.status == MemberStatus::Alive);
@@ -344,6 +355,9 @@ impl Inner {
         self.stopped.send_replace(true);
         let mut tasks = std::mem::take(&mut *lock(&self.tasks));
         tasks.shutdown().await;
+        if self.dirty.swap(false, Ordering::Relaxed) {
+            self.save_snapshot();
+        }
     }
 }
 

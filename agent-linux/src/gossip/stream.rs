@@ -17,7 +17,7 @@ use super::driver::Inner;
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Most exchanges that others may have open with us; more wait in the listener's queue.
-const INBOUND_MAX: usize = 16;
+const INBOUND_MAX: usize = 8;
 
 /// Pause after a failed accept: the process may be out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -7,6 +7,7 @@ use core::net::SocketAddr;
 
 use super::{Phase, Pool, encoded};
 use crate::gossip::codec;
+use crate::gossip::identity::Identity;
 use crate::gossip::news::{Departure, News};
 use crate::gossip::roster::{Record, Verdict, beats};
 use crate::gossip::sync::{
@@ -53,10 +54,10 @@ impl Pool {
             self.refuse(from, Refusal::Member(why.clone()));
             return Ok(Frame::Reply.emit(&Reply::Refused(why)));
         }
-        let peer = hello.sender.identity.node;
+        let peer = hello.sender.identity;
         let mut wants = Vec::new();
         let mut entries = Vec::new();
-        if peer != self.foca.identity().node {
+        if peer.node != self.foca.identity().node {
             self.merge(now, alloc::vec![hello.sender]);
             let theirs: BTreeMap<u64, Digest> =
                 hello.digest.into_iter().map(|item| (item.node, item)).collect();
@@ -182,10 +183,10 @@ impl Pool {
     }
 
     /// Finds what the other side has newer, and what we have newer.
-    fn compare(&self, theirs: &BTreeMap<u64, Digest>, peer: u64) -> (Vec<u64>, Vec<Entry>) {
+    fn compare(&self, theirs: &BTreeMap<u64, Digest>, peer: Identity) -> (Vec<u64>, Vec<Entry>) {
         let own = self.foca.identity().node;
         let mut wants = Vec::new();
-        for item in theirs.values().filter(|item| item.node != own && item.node != peer) {
+        for item in theirs.values().filter(|item| item.node != own && item.node != peer.node) {
             match self.roster.records.get(&item.node) {
                 None if item.state == State::Down => {}
                 None => wants.push(item.node),
@@ -196,8 +197,11 @@ impl Pool {
         let ours = self.roster.records.iter().filter(|(node, record)| {
             let item = digest(record);
             match theirs.get(node) {
-                // They are to hear what we hold of them: that they failed, above all.
-                None if **node == peer => item.state != State::Alive || item.departure.is_some(),
+                // They are to hear what we hold of them, if it is not that they are alive.
+                None if **node == peer.node => {
+                    let alive = item.state == State::Alive && record.identity == peer;
+                    !alive || item.departure.is_some()
+                }
                 None => item.state != State::Down,
                 Some(known) => newer(&item, known),
             }
