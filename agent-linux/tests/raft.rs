@@ -1,5 +1,8 @@
-//! Three servers of consensus in one process, over real sockets and files, with a toy state machine.
+//! Three servers of consensus in one process, over real sockets and files, with a toy state
+//! machine.
 #![allow(clippy::unwrap_used)]
+
+mod support;
 
 use agent_core::model::Index;
 use agent_core::model::request::{Error, Kind, Reply};
@@ -11,12 +14,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+use support::until;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-
-/// How long anything may take on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Keeps every command and its index.
 #[derive(Default)]
@@ -121,14 +122,6 @@ impl Node {
 
     async fn put(&self, command: &str) -> Result<Reply, Error> {
         self.raft.propose(command.as_bytes().to_vec()).await?
-    }
-}
-
-async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < DEADLINE, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

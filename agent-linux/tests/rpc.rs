@@ -1,6 +1,8 @@
 //! The request channel between agents: routing, cancelling, and what rude peers get.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use agent_core::model::request::{Error, Kind};
 use agent_core::wire::frame::{Channel, Header, Kind as FrameKind, REQUEST_BYTES_MAX};
 use agent_linux::rpc::route::{Router, Settings};
@@ -9,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use support::until;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -38,7 +41,9 @@ impl Handler for Echo {
             return std::future::pending().await;
         }
         if bytes.starts_with(b"later") {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
         }
         bytes.extend_from_slice(self.name.as_bytes());
         bytes
@@ -70,14 +75,6 @@ impl Drop for Server {
 
 fn soon() -> Instant {
     Instant::now() + DEADLINE
-}
-
-async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < DEADLINE, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 fn router(servers: &[&Server]) -> Arc<Router> {

@@ -1,10 +1,11 @@
-//! Reeve's footprint and speed, beside its peers: any binary with Consul's command line is measured.
+//! Reeve's footprint and speed, beside its peers: any binary with Consul's command line is
+//! measured.
 //!
 //! ```text
 //! footprint   three servers and a client, idle: memory, threads, files, CPU, traffic
 //! load        CPU time per request, summed over all agents
 //!
-//! picture     starts and stops the agents        lab     namespaces, so that traffic can be told apart
+//! picture     starts and stops the agents        lab     namespaces: whose traffic is whose
 //! process     what /proc says of one agent       client  HTTP and DNS, as fast as threads go
 //! report      tables and JSON
 //! ```

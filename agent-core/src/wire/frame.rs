@@ -5,12 +5,13 @@
 //! frame        u32 length of the body · u32 request id · u8 kind · body      (little-endian)
 //! ```
 //!
-//! Many requests are in flight on one connection; the id ties a reply to its request. Whoever opened
-//! the connection chooses the ids and must not reuse one that is still in flight. Nothing here
-//! allocates: a board reads the header into nine bytes and the body into a buffer that it lends.
+//! Many requests are in flight on one connection; the id ties a reply to its request. Whoever
+//! opened the connection chooses the ids and must not reuse one that is still in flight. Nothing
+//! here allocates: a board reads the header into nine bytes and the body into a buffer that it
+//! lends.
 //!
-//! A frame that breaks a rule cannot be skipped safely, so after any [`Error`] the connection is of no
-//! further use and should be closed.
+//! A frame that breaks a rule cannot be skipped safely, so after any [`Error`] the connection is of
+//! no further use and should be closed.
 
 use core::fmt;
 use embedded_io_async::{Read, Write};
@@ -19,7 +20,8 @@ use embedded_io_async::{Read, Write};
 pub const HEADER_BYTES: usize = 9;
 
 /// Longest request body in bytes: the largest value of 512 KiB, eight times over, so that a
-/// transaction with its keys and a batch of registrations fit. Longer requests close the connection.
+/// transaction with its keys and a batch of registrations fit. Longer requests close the
+/// connection.
 pub const REQUEST_BYTES_MAX: u32 = 4 * 1024 * 1024;
 
 /// Longest reply body in bytes: a listing of many values. Larger answers are refused by the server.
@@ -69,8 +71,8 @@ pub enum Kind {
     Request,
     /// Answers the request of the same id.
     Reply,
-    /// The asker no longer wants the reply of that id. No body. Unknown ids are ignored: the reply may
-    /// have crossed the cancel.
+    /// The asker no longer wants the reply of that id. No body. Unknown ids are ignored: the reply
+    /// may have crossed the cancel.
     Cancel,
     /// Asks whether the far side lives. No body.
     Ping,

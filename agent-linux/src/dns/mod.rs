@@ -10,8 +10,8 @@
 //! recursor  names of others, asked of those who know
 //! ```
 //!
-//! Names of prepared queries and of the mesh (`.query`, `.connect`, `.ingress`) are answered as by a
-//! Consul that has none: there is no such name.
+//! Names of prepared queries and of the mesh (`.query`, `.connect`, `.ingress`) are answered as by
+//! a Consul that has none: there is no such name.
 
 mod answer;
 mod message;

@@ -361,8 +361,8 @@ impl Inner {
         Ok(Answer { meta: self.meta(seen.index), reply: seen.value })
     }
 
-    /// How long a blocking query waits: what was asked within bounds, and up to a sixteenth more, so
-    /// that those who came together do not leave together.
+    /// How long a blocking query waits: what was asked within bounds, and up to a sixteenth more,
+    /// so that those who came together do not leave together.
     fn wait(&self, request: &Request) -> Wait {
         let time = self.wait_time(request);
         Wait { after: request.options.min_index, time: time + self.roll(time / block::JITTER_PART) }

@@ -1,7 +1,7 @@
 //! Members of the pool to nodes of the catalog.
 //!
-//! An alive member has a node with a passing `serfHealth`, a failed one a critical `serfHealth`, one
-//! that left or was forgotten has no node. Only what differs is written.
+//! An alive member has a node with a passing `serfHealth`, a failed one a critical `serfHealth`,
+//! one that left or was forgotten has no node. Only what differs is written.
 //! Source: <https://developer.hashicorp.com/consul/docs/architecture/anti-entropy>.
 
 use super::{Pool, Settings, ask};

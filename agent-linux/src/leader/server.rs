@@ -1,8 +1,10 @@
 //! Servers of the pool to the raft configuration.
 //!
 //! A server that joins is added (it learns first, then votes), one that leaves is removed, and a
-//! failed one is removed once another joined and enough others are left, as Consul's autopilot does.
-//! Source: <https://developer.hashicorp.com/consul/tutorials/datacenter-operations/autopilot-datacenter-operations>.
+//! failed one is removed once another joined and enough others are left, as Consul's autopilot
+//! does.
+//! Source:
+//! <https://developer.hashicorp.com/consul/tutorials/datacenter-operations/autopilot-datacenter-operations>.
 
 use super::{Pool, Settings};
 use crate::gossip::{Member, MemberStatus, Role};
@@ -76,7 +78,7 @@ async fn take(raft: &Raft, step: &Step) -> Taken {
         }
         Step::Remove(server, reason) => {
             let (name, address) = (&server.name, server.address);
-            tracing::info!(name, %address, reason, "leader: removing server from the raft configuration");
+            tracing::info!(name, %address, reason, "leader: removing server from raft");
             raft.remove_server(server.id).await.map(|()| Taken::Removed)
         }
     };

@@ -2,9 +2,9 @@
 //!
 //! An entry holds many commands, but every change must have an index of its own: a watcher that has
 //! seen index 7 waits for one above it. So the index of the state is not that of the log: it counts
-//! commands, plus one for every entry that holds none (a new leader's blank entry, a configuration).
-//! Every server counts alike, because the log is the same, and a snapshot carries the count. It never
-//! falls and is never less than the number of entries.
+//! commands, plus one for every entry that holds none (a new leader's blank entry, a
+//! configuration). Every server counts alike, because the log is the same, and a snapshot carries
+//! the count. It never falls and is never less than the number of entries.
 
 use super::StateMachine;
 use super::entry::{

@@ -1,7 +1,7 @@
 //! Small durable files, checksums, and the question whether the disk has room.
 //!
-//! A small file is replaced as a whole: written aside, synced, renamed, and the directory synced, so
-//! that after a power cut either the old or the new contents are there, never a mixture.
+//! A small file is replaced as a whole: written aside, synced, renamed, and the directory synced,
+//! so that after a power cut either the old or the new contents are there, never a mixture.
 
 use rustix::fs::StatVfs;
 use std::fs::{self, File, OpenOptions};
@@ -12,7 +12,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// Bytes that must stay free on the data directory's file system. Below that, commands are refused
-/// while the log can still be closed cleanly: the log's own bookkeeping and an election need room too.
+/// while the log can still be closed cleanly: the log's own bookkeeping and an election need room
+/// too.
 pub(super) const FREE_BYTES_MIN: u64 = 8 * 1024 * 1024;
 
 /// How long an answer about free space is believed.

@@ -33,8 +33,9 @@ pub(super) type StorageIoError = openraft::StorageIOError<u64>;
 
 /// The commands of one log entry: those that were proposed while the entry before it was written.
 ///
-/// openraft writes one entry at a time and waits for the disk each time, so the group commit happens
-/// here: one entry, one write, many commands. Each command still has an index of its own, see
+/// openraft writes one entry at a time and waits for the disk each time, so the group commit
+/// happens here: one entry, one write, many commands. Each command still has an index of its own,
+/// see
 /// [`apply`](super::apply).
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Batch {

@@ -1,8 +1,8 @@
 //! Who leads, and the chores that go with watching it.
 //!
 //! openraft tells who won the last vote. Whether that still holds is judged here: a leader that no
-//! quorum has answered for [`Timing::lost`] no longer counts itself as one, and a follower that has not
-//! heard of its leader for as long no longer sends requests there.
+//! quorum has answered for [`Timing::lost`] no longer counts itself as one, and a follower that has
+//! not heard of its leader for as long no longer sends requests there.
 
 use super::entry::{LogId, StoredMembership, Types, Vote};
 use super::network::{Network, term_of};
@@ -84,13 +84,14 @@ impl Judge {
     }
 }
 
-/// Tells whether an entry of the leader's own term has been applied: then every entry committed before
-/// has been, too.
+/// Tells whether an entry of the leader's own term has been applied: then every entry committed
+/// before has been, too.
 pub(super) fn applied_own_entry(metrics: &Metrics) -> bool {
     term_of(metrics.last_applied.as_ref()) == metrics.current_term
 }
 
-/// Keeps `leadership` current, takes snapshots by volume, and finishes changes that stayed half-way.
+/// Keeps `leadership` current, takes snapshots by volume, and finishes changes that stayed
+/// half-way.
 pub(super) async fn watch(
     judge: Judge,
     log: super::storage::Log,

@@ -9,21 +9,23 @@
 //!
 //! # What survives a power cut
 //!
-//! sled's `flush` hands its writes to the disk with `sync_file_range`, which flushes neither the disk's
-//! cache nor the file's metadata. So a second handle on sled's only data file is kept and
-//! `sync_data` is called on it after every flush; fdatasync acts on the inode, whoever wrote. Values are
-//! cut into chunks far below the size at which sled would put them into other files. One thread writes:
-//! it takes everything that waits, writes it as one batch, flushes, syncs, and only then reports. Hence
-//! whatever was reported is on disk. What was not reported may be there in whole batches or not at all.
+//! sled's `flush` hands its writes to the disk with `sync_file_range`, which flushes neither the
+//! disk's cache nor the file's metadata. So a second handle on sled's only data file is kept and
+//! `sync_data` is called on it after every flush; fdatasync acts on the inode, whoever wrote.
+//! Values are cut into chunks far below the size at which sled would put them into other files. One
+//! thread writes: it takes everything that waits, writes it as one batch, flushes, syncs, and only
+//! then reports. Hence whatever was reported is on disk. What was not reported may be there in
+//! whole batches or not at all.
 //!
-//! Between two flushes sled may rewrite a segment whose newer copy our sync has not yet covered. What
-//! that could damage is found on opening: every value carries a CRC-32, the entries must be without
-//! gaps, and id and vote must agree with their second copies. A log that fails this is *damaged*. It
-//! is never repaired by leaving entries out: a server that forgot entries or votes could break the
-//! promise it gave under its id. The caller sets the directory aside and begins with a new id.
+//! Between two flushes sled may rewrite a segment whose newer copy our sync has not yet covered.
+//! What that could damage is found on opening: every value carries a CRC-32, the entries must be
+//! without gaps, and id and vote must agree with their second copies. A log that fails this is
+//! *damaged*. It is never repaired by leaving entries out: a server that forgot entries or votes
+//! could break the promise it gave under its id. The caller sets the directory aside and begins
+//! with a new id.
 //!
-//! After the first failed write (a full disk, say) nothing more is written, and every later write fails
-//! with the same reason: after a failed sync the state of the page cache is unknown.
+//! After the first failed write (a full disk, say) nothing more is written, and every later write
+//! fails with the same reason: after a failed sync the state of the page cache is unknown.
 
 use super::disk::{self, seal, unseal};
 use super::entry::{Entry, LogId, Vote};
@@ -40,8 +42,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// Bytes of an entry in one value: below 32 KB with key, count and checksum, so that sled keeps it in
-/// its data file.
+/// Bytes of an entry in one value: below 32 KB with key, count and checksum, so that sled keeps it
+/// in its data file.
 const CHUNK_BYTES: usize = 30 * 1024;
 
 /// Bytes of sled's page cache.
@@ -205,14 +207,14 @@ impl Disk {
         }
     }
 
-    /// Notes what is committed; written along with the next change, so it may be lost. That costs only
-    /// time: the leader says again what is committed.
+    /// Notes what is committed; written along with the next change, so it may be lost. That costs
+    /// only time: the leader says again what is committed.
     pub(super) fn note_committed(&self, committed: Option<LogId>) {
         *self.committed.lock().expect("no holder panics") = committed;
     }
 
-    /// Reads entries from `start` to before `end`, with their encoded size; at least one, and no more
-    /// once `bytes_max` is reached.
+    /// Reads entries from `start` to before `end`, with their encoded size; at least one, and no
+    /// more once `bytes_max` is reached.
     pub(super) fn read(
         &self,
         start: u64,
@@ -255,8 +257,8 @@ fn open_sled(path: &Path) -> Result<sled::Db, Fault> {
     }
 }
 
-/// Removes the sled snapshots that a crash left half-made: sled would refuse to open over them, and the
-/// data file has everything that they had.
+/// Removes the sled snapshots that a crash left half-made: sled would refuse to open over them, and
+/// the data file has everything that they had.
 fn remove_half_made_snapshots(path: &Path) -> io::Result<()> {
     let listing = match std::fs::read_dir(path) {
         Ok(listing) => listing,
@@ -343,8 +345,8 @@ impl Trees {
         }
     }
 
-    /// Makes sure that the entries are whole and without gaps, finishes a purge that was cut short, and
-    /// tells the last entry.
+    /// Makes sure that the entries are whole and without gaps, finishes a purge that was cut short,
+    /// and tells the last entry.
     fn check_entries(&self, purged: Option<LogId>) -> Result<Option<LogId>, Fault> {
         let mut next = purged.map_or(0, |purged| purged.index + 1);
         self.remove(0, next)?;

@@ -34,9 +34,9 @@ impl Raft {
         })
     }
 
-    /// Adds a server: as a learner, then, once it has caught up, as a voter in place of any server with
-    /// the same node UUID or address (its former self, before its data directory was wiped). A server
-    /// that is a member already gets the new name and address. Leader only.
+    /// Adds a server: as a learner, then, once it has caught up, as a voter in place of any server
+    /// with the same node UUID or address (its former self, before its data directory was wiped). A
+    /// server that is a member already gets the new name and address. Leader only.
     ///
     /// # Errors
     ///
@@ -82,7 +82,8 @@ impl Raft {
     ///
     /// # Errors
     ///
-    /// [`Error::Quorum`] if the servers that remain and answer would be no quorum; nothing is changed.
+    /// [`Error::Quorum`] if the servers that remain and answer would be no quorum; nothing is
+    /// changed.
     pub async fn remove_server(&self, id: u64) -> Result<(), Error> {
         let _turn = self.node.changing.lock().await;
         self.require_leader()?;

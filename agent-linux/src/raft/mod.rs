@@ -25,9 +25,9 @@
 //! # When the disk fails
 //!
 //! With less than [`disk::FREE_BYTES_MIN`] free, commands are refused before they enter the log and
-//! entries of a leader are refused too; both resume by themselves once there is room. If a write fails
-//! nevertheless, the raft node stops for good (until a restart): nothing it has not on disk is
-//! acknowledged, and the other servers elect another leader.
+//! entries of a leader are refused too; both resume by themselves once there is room. If a write
+//! fails nevertheless, the raft node stops for good (until a restart): nothing it has not on disk
+//! is acknowledged, and the other servers elect another leader.
 
 mod apply;
 mod disk;
@@ -79,8 +79,8 @@ pub trait StateMachine: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// A refusal of the command (a failed lock, say) is an answer like any other. An entry that cannot
-    /// be understood must be [`Kind::Failed`]: the node then stops rather than skip it.
+    /// A refusal of the command (a failed lock, say) is an answer like any other. An entry that
+    /// cannot be understood must be [`Kind::Failed`]: the node then stops rather than skip it.
     fn apply(&self, index: Index, entry: &[u8]) -> Result<Reply, request::Error>;
 
     /// Takes the state as it is, in O(1); the closure writes it out later, on another thread.
@@ -227,8 +227,8 @@ impl Raft {
     ///
     /// # Errors
     ///
-    /// [`Error::Disk`] if the directory cannot be used; [`Error::Stopped`] if what it holds cannot be
-    /// applied.
+    /// [`Error::Disk`] if the directory cannot be used; [`Error::Stopped`] if what it holds cannot
+    /// be applied.
     pub async fn open(options: Options, machine: Arc<dyn StateMachine>) -> Result<Self, Error> {
         let timing = Timing::new(options.raft_multiplier);
         let dir = options.data_dir.as_ref().map(|dir| dir.join("raft"));
@@ -283,12 +283,13 @@ impl Raft {
         self.node.raft.metrics().borrow().clone()
     }
 
-    /// Proposes a command and waits until it is applied here; the inner result is the state machine's.
+    /// Proposes a command and waits until it is applied here; the inner result is the state
+    /// machine's.
     ///
     /// # Errors
     ///
-    /// [`Kind::NoLeader`] and [`Kind::Failed`]: the command was not accepted. [`Kind::Unknown`]: it was,
-    /// but leadership, the quorum or the node was lost before it was applied here.
+    /// [`Kind::NoLeader`] and [`Kind::Failed`]: the command was not accepted. [`Kind::Unknown`]: it
+    /// was, but leadership, the quorum or the node was lost before it was applied here.
     pub async fn propose(
         &self,
         command: Vec<u8>,
@@ -305,8 +306,8 @@ impl Raft {
         self.node.proposer.propose(command.into()).await
     }
 
-    /// Makes sure that a read which follows sees every write acknowledged before: asks a quorum, and
-    /// waits until the state machine has caught up.
+    /// Makes sure that a read which follows sees every write acknowledged before: asks a quorum,
+    /// and waits until the state machine has caught up.
     ///
     /// # Errors
     ///
@@ -387,7 +388,8 @@ impl Raft {
         log_index(self.node.log.last().as_ref())
     }
 
-    /// Tells the index of the last change that was applied; at least that of the entry it came with.
+    /// Tells the index of the last change that was applied; at least that of the entry it came
+    /// with.
     pub fn applied_index(&self) -> Index {
         self.node.machine.index()
     }
@@ -397,8 +399,8 @@ impl Raft {
         self.node.raft.metrics().borrow().current_term
     }
 
-    /// Prefers these addresses over those of the configuration: gossip hears of a new address before
-    /// the log does, and after all servers moved there would be no leader to write it.
+    /// Prefers these addresses over those of the configuration: gossip hears of a new address
+    /// before the log does, and after all servers moved there would be no leader to write it.
     pub fn set_addresses(&self, addresses: impl IntoIterator<Item = (u64, SocketAddr)>) {
         self.node.network.set_addresses(addresses.into_iter().collect());
     }

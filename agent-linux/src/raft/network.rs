@@ -1,11 +1,11 @@
 //! Calls between raft peers, out and in, over the raft channel of [`rpc`](crate::rpc).
 //!
-//! Every call names the raft id it is meant for, and a server answers only for its own: after a data
-//! directory was wiped, another id may live at the same address.
+//! Every call names the raft id it is meant for, and a server answers only for its own: after a
+//! data directory was wiped, another id may live at the same address.
 //!
 //! The calls out also keep the leader's lease. A follower that takes an append promises to vote for
-//! nobody else for [`Timing::promise`]; the promise is counted here from when the append was *sent*,
-//! so it ends here before it ends there.
+//! nobody else for [`Timing::promise`]; the promise is counted here from when the append was
+//! *sent*, so it ends here before it ends there.
 
 use super::Server;
 use super::entry::{LogId, Snapshot, SnapshotMeta, StoredMembership, Types, Vote};
@@ -146,8 +146,8 @@ impl Network {
         taken.filter(|(under, _)| under.leader_id == vote.leader_id).map(|(_, at)| at)
     }
 
-    /// Tells from when on a quorum (of each configuration, while two overlap) has promised not to vote
-    /// for another than the leader `this`.
+    /// Tells from when on a quorum (of each configuration, while two overlap) has promised not to
+    /// vote for another than the leader `this`.
     pub(super) fn promised_at(
         &self,
         this: u64,

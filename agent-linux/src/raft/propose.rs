@@ -1,6 +1,8 @@
-//! Group commit: commands that are proposed together share one log entry, hence one write to each disk.
+//! Group commit: commands that are proposed together share one log entry, hence one write to each
+//! disk.
 //!
-//! While an entry is on its way, further commands gather for the next. One command alone goes at once.
+//! While an entry is on its way, further commands gather for the next. One command alone goes at
+//! once.
 
 use super::entry::{Answers, Batch, Types};
 use super::timing::Timing;
@@ -117,8 +119,8 @@ async fn write(
     }
 }
 
-/// Tells what came of an entry that was not applied here. Once it was in the log, another leader may
-/// still have found it there and committed it.
+/// Tells what came of an entry that was not applied here. Once it was in the log, another leader
+/// may still have found it there and committed it.
 fn failure(error: &RaftError<u64, ClientWriteError<u64, super::Server>>, logged: bool) -> Error {
     match (error, logged) {
         (RaftError::APIError(ClientWriteError::ForwardToLeader(_)), false) => {

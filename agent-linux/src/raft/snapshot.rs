@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! <dir>/snapshot/<term>-<index>-<lot>.snap
-//! magic · u32 length of the head · head (openraft's meta, index of the state) · state · CRC-32 of all
+//! magic · u32 length of the head · head (openraft's meta, index of the state) · state ·
+//! CRC-32 of all
 //! ```
 //!
-//! A snapshot is written aside, synced, renamed, and the directory synced; only then is it current, and
-//! only then are older ones removed. The CRC is checked on opening and before a received snapshot is
-//! put in place. Writing and checking stream: no snapshot is held in memory, except by a server that
-//! keeps everything there.
+//! A snapshot is written aside, synced, renamed, and the directory synced; only then is it current,
+//! and only then are older ones removed. The CRC is checked on opening and before a received
+//! snapshot is put in place. Writing and checking stream: no snapshot is held in memory, except by
+//! a server that keeps everything there.
 
 use super::disk;
 use super::entry::SnapshotMeta;

@@ -1,7 +1,7 @@
 //! The log as openraft sees it: the newest entries in memory, all of them on disk.
 //!
-//! Replication and apply read what was just written, so the tail of the log is kept in memory and the
-//! disk is read only for servers that lag. Without a data directory the tail is the whole log.
+//! Replication and apply read what was just written, so the tail of the log is kept in memory and
+//! the disk is read only for servers that lag. Without a data directory the tail is the whole log.
 
 use super::entry::{Entry, LogId, StorageError, StorageIoError, Types, Vote};
 use super::log::{Change, Disk, Done, Fault, Found};

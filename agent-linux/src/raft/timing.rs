@@ -1,7 +1,7 @@
 //! How long things take, as multiples of `performance.raft_multiplier`.
 //!
-//! A server without word from the leader waits for the leader's promise to lapse (`promise`), then for
-//! its own lot between `election_min` and `election_max`, checked every tick of one and a half
+//! A server without word from the leader waits for the leader's promise to lapse (`promise`), then
+//! for its own lot between `election_min` and `election_max`, checked every tick of one and a half
 //! heartbeats. So with multiplier 1 a killed leader is replaced after 1.2 to 1.7 s.
 
 use std::time::Duration;
@@ -18,8 +18,8 @@ pub(super) struct Timing {
     pub(super) election_min: Duration,
     /// Most of it.
     pub(super) election_max: Duration,
-    /// How long a follower that took an append votes for nobody else: openraft's lease, which is its
-    /// longest election timeout.
+    /// How long a follower that took an append votes for nobody else: openraft's lease, which is
+    /// its longest election timeout.
     pub(super) promise: Duration,
     /// How long the leader answers reads on that promise: shorter, for clocks that drift.
     pub(super) lease: Duration,

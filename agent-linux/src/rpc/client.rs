@@ -1,9 +1,9 @@
 //! Pooled connections that carry many calls at once.
 //!
-//! One connection per far address and channel. A call writes one frame and waits for the reply of its
-//! id; dropping the call's future sends a cancel frame, so an abandoned blocking query ends on the
-//! server too. A connection without calls closes after [`IDLE_TIMEOUT`]; one with calls is pinged, so
-//! that a dead peer is noticed within [`SILENCE_MAX`].
+//! One connection per far address and channel. A call writes one frame and waits for the reply of
+//! its id; dropping the call's future sends a cancel frame, so an abandoned blocking query ends on
+//! the server too. A connection without calls closes after [`IDLE_TIMEOUT`]; one with calls is
+//! pinged, so that a dead peer is noticed within [`SILENCE_MAX`].
 
 use super::connection::{Inbox, Outbox};
 use agent_core::wire::frame::{Channel, Kind, RAFT_BYTES_MAX, REPLY_BYTES_MAX, REQUEST_BYTES_MAX};

@@ -1,8 +1,8 @@
 //! The two halves of a connection, for clients and servers alike.
 //!
 //! An idle connection owns no buffer: bytes are read into one buffer per thread, and only a frame
-//! that has arrived in part is kept. A frame is written at once by whoever sends it, in one call to the
-//! kernel; only what the socket does not take waits in a queue.
+//! that has arrived in part is kept. A frame is written at once by whoever sends it, in one call to
+//! the kernel; only what the socket does not take waits in a queue.
 
 use agent_core::wire::frame::{self, HEADER_BYTES, Header, Kind};
 use std::cell::RefCell;

@@ -7,7 +7,8 @@
 //! connection   the two halves of a socket: Inbox cuts frames, Outbox writes them
 //! ```
 //!
-//! The frames are those of [`agent_core::wire::frame`]. Nothing in this module looks into a request.
+//! The frames are those of [`agent_core::wire::frame`]. Nothing in this module looks into a
+//! request.
 
 pub mod client;
 mod connection;

@@ -1,9 +1,9 @@
 //! Which server a request goes to next.
 //!
 //! A client stays with one server, so that its blocking queries share one connection, turns to the
-//! next one when a call fails, and picks anew every few minutes, so that servers which come back get
-//! their share. Source: <https://developer.hashicorp.com/consul/docs/architecture> and the behaviour of
-//! Consul's client agents.
+//! next one when a call fails, and picks anew every few minutes, so that servers which come back
+//! get their share. Source: <https://developer.hashicorp.com/consul/docs/architecture> and the
+//! behaviour of Consul's client agents.
 
 use super::client::{self, Pool};
 use agent_core::model::request::{Error, Kind};
@@ -63,8 +63,8 @@ impl Router {
         self.state.lock().expect("no holder panics")
     }
 
-    /// Replaces the known servers. The one in use stays in use if it is still among them; new ones are
-    /// shuffled in behind it.
+    /// Replaces the known servers. The one in use stays in use if it is still among them; new ones
+    /// are shuffled in behind it.
     pub fn set_servers(&self, servers: Vec<SocketAddr>) {
         self.pool.retain(|address| servers.contains(address));
         let mut state = self.lock();
@@ -145,9 +145,9 @@ impl Router {
     ///
     /// # Errors
     ///
-    /// [`Kind::NoLeader`] if it could not be reached or was too busy; the request was not served, and
-    /// retrying (with whoever leads then) may help. [`Kind::Unknown`] if the connection broke or time
-    /// ran out after it was sent.
+    /// [`Kind::NoLeader`] if it could not be reached or was too busy; the request was not served,
+    /// and retrying (with whoever leads then) may help. [`Kind::Unknown`] if the connection broke
+    /// or time ran out after it was sent.
     pub async fn forward_to(
         &self,
         server: SocketAddr,

@@ -3,8 +3,8 @@
 //! Bounds, and what happens at them: more than [`Limits::connections_per_ip_max`] connections from
 //! one address: a new one is closed at once. No first byte within [`HANDSHAKE_TIMEOUT`], or a frame
 //! that stops half-way for [`SILENCE_MAX`]: closed. More than [`Limits::requests_in_flight_max`]
-//! requests: `Busy` for each further one, which the client takes elsewhere. A peer that does not read
-//! its replies: no new requests are taken from it, and after ten seconds it is closed. An idle
+//! requests: `Busy` for each further one, which the client takes elsewhere. A peer that does not
+//! read its replies: no new requests are taken from it, and after ten seconds it is closed. An idle
 //! connection costs a task and no buffer.
 
 use super::connection::{Error, Inbox, Outbox};
@@ -26,8 +26,8 @@ use tokio::time::Instant;
 /// How long a new connection may take to name its channel.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a frame may stop half-way. Twice that with nothing at all in flight and the connection is
-/// closed too: clients close earlier.
+/// How long a frame may stop half-way. Twice that with nothing at all in flight and the connection
+/// is closed too: clients close earlier.
 pub const SILENCE_MAX: Duration = Duration::from_secs(150);
 
 /// How long to wait before accepting again after the system refused (no descriptors, say).
@@ -69,7 +69,7 @@ pub async fn serve<H: Handler>(
                 Ok((stream, from)) => {
                     let Some(seat) = Census::seat(&census, from.ip(), limits.connections_per_ip_max)
                     else {
-                        tracing::debug!(%from, "rpc connection refused: too many from this address");
+                        tracing::debug!(%from, "rpc connection refused: too many from there");
                         continue;
                     };
                     let served = connection(stream, handler.clone(), raft.clone(), limits.clone());

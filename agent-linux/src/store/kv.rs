@@ -1,7 +1,7 @@
 //! Keys and values: writes, locks, graves; reads.
 //!
-//! A deleted key leaves a grave with its index, so that a list over its prefix does not run backwards;
-//! graves are reaped by a log command once nobody can still wait with an older index.
+//! A deleted key leaves a grave with its index, so that a list over its prefix does not run
+//! backwards; graves are reaped by a log command once nobody can still wait with an older index.
 
 use super::scope::Change;
 use super::{Key, Name, Scope, Seen, Tables, fold};

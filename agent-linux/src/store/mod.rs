@@ -10,10 +10,10 @@
 //! snapshot   every row out and in
 //! ```
 //!
-//! A change is pure: the same entries in the same order give the same tables on every server. A read
-//! works on one state of all tables and says what it depended on ([`Seen`]); whoever blocks waits on
-//! exactly those scopes, so no watch can be forgotten. Tables are persistent maps: taking a state is
-//! one pointer copy and never delays a writer.
+//! A change is pure: the same entries in the same order give the same tables on every server. A
+//! read works on one state of all tables and says what it depended on ([`Seen`]); whoever blocks
+//! waits on exactly those scopes, so no watch can be forgotten. Tables are persistent maps: taking
+//! a state is one pointer copy and never delays a writer.
 
 mod apply;
 mod catalog;
@@ -131,7 +131,8 @@ impl Tables {
         self.epoch
     }
 
-    /// Changes the tables as the log entry at `index` says. On an error nothing but the index changes.
+    /// Changes the tables as the log entry at `index` says. On an error nothing but the index
+    /// changes.
     fn apply(&mut self, index: Index, command: &Command) -> (Result<Reply, Error>, Touched) {
         let mut next = self.clone();
         let mut change = Change::new(&mut next, index);

@@ -21,8 +21,8 @@ pub(super) struct Watchers {
 
 /// Rings when any of its scopes is touched; forgotten when dropped.
 ///
-/// A ring that comes while nobody listens is kept for the next [`rung`](Self::rung), so none is lost
-/// between a read and the wait after it.
+/// A ring that comes while nobody listens is kept for the next [`rung`](Self::rung), so none is
+/// lost between a read and the wait after it.
 #[derive(Debug)]
 pub struct Watch {
     watchers: Arc<Mutex<Watchers>>,

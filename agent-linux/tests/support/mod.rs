@@ -48,6 +48,15 @@ pub fn eventually<T>(
     }
 }
 
+/// As [`eventually`], for tests whose conditions live on the same runtime.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(POLL / 4).await;
+    }
+}
+
 /// Asks `holds` again and again for `time`; panics when it stops holding.
 pub fn always(time: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + time;

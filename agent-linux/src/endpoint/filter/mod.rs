@@ -5,8 +5,8 @@
 //! row        which selectors each kind of row has, and their values
 //! ```
 //!
-//! Source: <https://developer.hashicorp.com/consul/api-docs/features/filtering>. Expressions come from
-//! clients: their length, nesting and patterns are bounded.
+//! Source: <https://developer.hashicorp.com/consul/api-docs/features/filtering>. Expressions come
+//! from clients: their length, nesting and patterns are bounded.
 
 mod parse;
 mod row;
@@ -162,8 +162,8 @@ fn want(
     let Some(value) = value else { return Ok(Wanted::Nothing) };
     let coerce = |call: &str| {
         format!(
-            "Failed to coerce value {value:?} for selector {:?}: strconv.{call}: parsing {value:?}: \
-             invalid syntax",
+            "Failed to coerce value {value:?} for selector {:?}: strconv.{call}: \
+             parsing {value:?}: invalid syntax",
             selector()
         )
     };

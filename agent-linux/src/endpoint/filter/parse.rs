@@ -1,7 +1,7 @@
 //! Text to expression, with the error texts of Consul's grammar.
 //!
-//! A failed alternative notes what it expected and where; the message names what was expected at the
-//! furthest place that any alternative reached, as generated parsers of such grammars do.
+//! A failed alternative notes what it expected and where; the message names what was expected at
+//! the furthest place that any alternative reached, as generated parsers of such grammars do.
 
 use std::collections::BTreeSet;
 
@@ -376,7 +376,8 @@ impl<'a> Parser<'a> {
         Some(text)
     }
 
-    /// A quoted string: raw in back ticks, with Go's escapes in double quotes, never with a quote in it.
+    /// A quoted string: raw in back ticks, with Go's escapes in double quotes, never with a quote
+    /// in it.
     fn string(&mut self) -> Option<String> {
         let start = self.at;
         let raw = self.attempt(|p| p.literal("`")).is_some();
