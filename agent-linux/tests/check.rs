@@ -1,5 +1,7 @@
 //! Each type of check, run for real on loopback.
 
+mod support;
+
 use agent_core::health::Status;
 use agent_core::model::node::Node;
 use agent_linux::agent::local::{Configured, Local, Scripts, Settings};
@@ -15,7 +17,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use support::until;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -72,16 +75,6 @@ fn is_complete(bytes: &[u8]) -> bool {
 
 fn answer(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len())
-}
-
-/// Waits until something holds, for ten seconds at most.
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let mut looks = tokio::time::interval(Duration::from_millis(5));
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}: did not happen in time");
-        looks.tick().await;
-    }
 }
 
 /// Reads the process ids that a script wrote.

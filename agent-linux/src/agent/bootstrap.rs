@@ -1,7 +1,8 @@
 //! The first configuration of consensus: when a server may write it, and with whom.
 //!
-//! Only a server that was told how many servers to expect (or to bootstrap alone) writes it, once it
-//! sees that many servers whose logs are all empty. Servers that were told nothing wait to be found.
+//! Only a server that was told how many servers to expect (or to bootstrap alone) writes it, once
+//! it sees that many servers whose logs are all empty. Servers that were told nothing wait to be
+//! found.
 //! Source: <https://developer.hashicorp.com/consul/docs/install/bootstrapping>.
 
 use crate::raft::Server;

@@ -18,8 +18,9 @@
 //! sync       makes the catalog agree
 //! ```
 //!
-//! Order of the start: listeners are bound first, so that an address in use changes nothing on disk;
-//! then consensus is opened, for its id is part of what gossip tells; then gossip, then the edges.
+//! Order of the start: listeners are bound first, so that an address in use changes nothing on
+//! disk; then consensus is opened, for its id is part of what gossip tells; then gossip, then the
+//! edges.
 
 mod bootstrap;
 mod describe;
@@ -351,7 +352,8 @@ impl Agent {
         }
     }
 
-    /// Joins as `-join` and `-retry-join` say: the former now or never, the latter in the background.
+    /// Joins as `-join` and `-retry-join` say: the former now or never, the latter in the
+    /// background.
     async fn join_at_start(self: &Arc<Self>) -> Result<(), Error> {
         let config = self.config();
         if !config.start_join.is_empty() {

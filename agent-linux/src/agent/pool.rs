@@ -84,7 +84,8 @@ fn lan_config(settings: &config::Gossip, reconnect_timeout: Duration) -> gossip:
     }
 }
 
-/// Joins through `addresses` (IP or host name, with or without a port); answers how many took us in.
+/// Joins through `addresses` (IP or host name, with or without a port); answers how many took us
+/// in.
 ///
 /// # Errors
 ///

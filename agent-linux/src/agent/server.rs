@@ -1,4 +1,5 @@
-//! What only a server runs: its store and consensus, RPC, the leader's loops, the first configuration.
+//! What only a server runs: its store and consensus, RPC, the leader's loops, the first
+//! configuration.
 
 use super::bootstrap::{Decision, decide};
 use super::member;
