@@ -4,10 +4,10 @@
 //! run        start everything, wait for the end, stop everything in order
 //! identity   the node's UUID
 //! edge       listeners: RPC, HTTP, DNS
-//! pool       gossip: what we tell, how we join        member     members in the words of Serf and raft
-//! server     store, consensus, RPC, leader's loops     bootstrap  when to write the first configuration
-//! serve      requests to this very agent               describe   `/v1/agent/self`, `reeve info`
-//! signal     SIGINT, SIGTERM, SIGHUP                   setting    what each part is told of the configuration
+//! pool       gossip: what we tell, how we join      member     members in Serf's and raft's words
+//! server     store, consensus, RPC, leader's loops   bootstrap  when to write the first membership
+//! serve      requests to this very agent             describe   `/v1/agent/self`, `reeve info`
+//! signal     SIGINT, SIGTERM, SIGHUP                 setting    what each part is told
 //!
 //! local      services and checks of this node: requests served, rows kept
 //! register   from a definition to rows, with the texts of refusals
