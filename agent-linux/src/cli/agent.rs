@@ -24,10 +24,17 @@ const FLAGS: &[Flag] = &[
 const SPEC: Spec = Spec {
     path: "agent",
     summary: "Runs an agent",
-    help: " [options]\n\n  Starts an agent and runs until an interrupt is received. The agent is \
-           one node\n  of a cluster.\n\n  The first of three servers, and a client:\n\n      $ reeve \
-           agent -server -bootstrap-expect=3 -data-dir=/var/lib/reeve\n\n      $ reeve agent \
-           -join=10.0.0.11 -data-dir=/var/lib/reeve\n",
+    help: " [options]
+
+  Starts an agent and runs until an interrupt is received. The agent is one node
+  of a cluster.
+
+  The first of three servers, and a client:
+
+      $ reeve agent -server -bootstrap-expect=3 -data-dir=/var/lib/reeve
+
+      $ reeve agent -join=10.0.0.11 -data-dir=/var/lib/reeve
+",
     api: Api::None,
     flags: FLAGS,
 };
