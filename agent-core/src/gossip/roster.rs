@@ -105,6 +105,8 @@ pub(super) struct Roster {
     local_node: u64,
     local_name: String,
     shadows: usize,
+    /// Live members whose metadata is not known.
+    pub(super) unknown: usize,
     /// What the application is to be told.
     pub(super) events: VecDeque<Event>,
     /// Identities that foca must forget.
@@ -121,6 +123,7 @@ impl Roster {
             local_node,
             local_name,
             shadows: 0,
+            unknown: 0,
             events: VecDeque::new(),
             forgotten: Vec::new(),
         }
@@ -173,6 +176,7 @@ impl Roster {
         if !self.take_address(now, &identity) {
             return Verdict::Known;
         }
+        self.unknown += 1;
         self.records.insert(
             identity.node,
             Record {
@@ -216,6 +220,12 @@ impl Roster {
         let Some(record) = self.records.get_mut(&node) else { return };
         if record.live() != (state != State::Down) {
             record.since = now;
+            if record.meta.is_none() {
+                match state {
+                    State::Down => self.unknown -= 1,
+                    State::Alive | State::Suspect => self.unknown += 1,
+                }
+            }
         }
         record.state = state;
         self.show(node);
@@ -243,6 +253,9 @@ impl Roster {
         }
         record.stamp = stamp;
         let old = record.meta.replace(Box::new(meta));
+        if old.is_none() && record.live() {
+            self.unknown -= 1;
+        }
         let new = record.meta.as_ref();
         let renamed = old.as_ref().map(|old| &old.name) != new.map(|new| &new.name);
         let changed = record.shown.is_some();
@@ -391,6 +404,9 @@ impl Roster {
         let Some(record) = self.records.remove(&node) else { return };
         if record.shadowed {
             self.shadows -= 1;
+        }
+        if record.live() && record.meta.is_none() {
+            self.unknown -= 1;
         }
         if self.addresses.get(&record.identity.address) == Some(&node) {
             self.addresses.remove(&record.identity.address);

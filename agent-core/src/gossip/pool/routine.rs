@@ -267,8 +267,7 @@ impl Pool {
             self.gossip_armed = true;
             self.effects.arm(self.config.gossip_period, Due::Gossip);
         }
-        let lacking = || self.roster.records.values().any(|r| r.live() && r.meta.is_none());
-        if !self.ask_armed && lacking() {
+        if !self.ask_armed && self.roster.unknown > 0 {
             self.ask_armed = true;
             self.effects.arm(ASK_PERIOD, Due::Ask);
         }
