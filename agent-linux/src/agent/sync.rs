@@ -107,6 +107,8 @@ impl<A: Ask> Syncer<A> {
         }
         let mut dirty = self.local.watch_dirty();
         let mut failures = 0;
+        // From here on whoever registers waits for the catalog: it is taken to take what it is told.
+        self.local.set_settled(0, Catalog::Takes);
         loop {
             let result = self.full().await;
             let mut next = Instant::now();

@@ -23,7 +23,7 @@ check 'another is' register $at '{"Name": "db", "Port": 5432, "Meta": {"k": "v"}
 check 'an external node is' curl -sf -o /dev/null -X PUT "http://$at:8500/v1/catalog/register" -d '{
     "Node": "ext", "Address": "www.example.com", "Service": {"Service": "shop", "Port": 443}}'
 known() {
-    [ -n "$(ask "$1.service.consul")" ]
+    ask "$1.service.consul" | grep -q '^[^;]'
 }
 check 'they are known' within 5 known web
 check 'all of them' within 5 known db
