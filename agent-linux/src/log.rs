@@ -132,10 +132,13 @@ fn level_of(level: &Level) -> LogLevel {
     }
 }
 
-/// Tells whether an event is worth a line at the level `shown`.
+/// Tells whether an event is worth a line at the level `shown`. Libraries say the same again for
+/// every try (of a dead peer, ten times a second), so they are heard from `debug` on; what matters
+/// of it the agent says itself.
 fn is_shown(shown: u8, level: LogLevel, target: &str) -> bool {
     let own = target.starts_with("agent");
-    level as u8 <= shown && (own || level <= LogLevel::Warn || shown == LogLevel::Trace as u8)
+    let warned = level <= LogLevel::Warn && shown >= LogLevel::Debug as u8;
+    level as u8 <= shown && (own || warned || shown == LogLevel::Trace as u8)
 }
 
 impl Subscriber for Front {
@@ -178,12 +181,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn libraries_are_heard_from_warnings_on() {
+    fn libraries_are_heard_only_by_who_looks_for_a_fault() {
         let info = LogLevel::Info as u8;
         assert!(is_shown(info, LogLevel::Info, "agent_linux::raft"));
         assert!(is_shown(info, LogLevel::Info, "agent.server"));
         assert!(!is_shown(info, LogLevel::Info, "openraft::core"));
-        assert!(is_shown(info, LogLevel::Warn, "openraft::core"));
+        assert!(!is_shown(info, LogLevel::Warn, "openraft::core"));
+        assert!(is_shown(LogLevel::Debug as u8, LogLevel::Warn, "openraft::core"));
         assert!(!is_shown(info, LogLevel::Debug, "agent"));
         assert!(is_shown(LogLevel::Trace as u8, LogLevel::Debug, "openraft::core"));
     }

@@ -68,33 +68,41 @@ pub(super) async fn run<M: Fn() -> Arc<Vec<Member>>>(
     }
 }
 
-/// Proposes all changes, some at once; tells whether all succeeded.
+/// Proposes all changes, those of one node in order, some nodes at once; tells whether all
+/// succeeded.
 async fn write(endpoint: &Endpoint, commands: Vec<Command>) -> bool {
     let mut proposals = JoinSet::new();
     let mut all_done = true;
-    for command in commands {
+    for of_one_node in commands.chunk_by(|one, next| node_of(one) == node_of(next)) {
         while proposals.len() >= PROPOSALS_MAX {
             all_done &= settled(proposals.join_next().await);
         }
-        let endpoint = endpoint.clone();
+        let (endpoint, commands) = (endpoint.clone(), of_one_node.to_vec());
         proposals.spawn(async move {
-            let what = describe(&command);
-            match ask(&endpoint, command).await {
-                Ok(_) => {
-                    tracing::info!("leader: {what}");
-                    true
-                }
-                Err(error) => {
+            for command in commands {
+                let what = describe(&command);
+                if let Err(error) = ask(&endpoint, command).await {
                     tracing::warn!(%error, "leader: failed: {what}");
-                    false
+                    return false;
                 }
+                tracing::info!("leader: {what}");
             }
+            true
         });
     }
     while !proposals.is_empty() {
         all_done &= settled(proposals.join_next().await);
     }
     all_done
+}
+
+/// Tells which node a change is about.
+fn node_of(command: &Command) -> &str {
+    match command {
+        Command::Register(wanted) => &wanted.node.name,
+        Command::Deregister(unwanted) => &unwanted.node,
+        Command::Kv(_) | Command::Session(_) => "",
+    }
 }
 
 fn settled(joined: Option<Result<bool, tokio::task::JoinError>>) -> bool {
@@ -207,7 +215,9 @@ where
         commands
     }
 
-    fn alive(&self, member: &Member) -> Option<Command> {
+    /// The pool decides who has a name: a node of that name with another id (its disk was wiped, or
+    /// the machine replaced) is declared dead first, for the catalog guards the names of the living.
+    fn alive(&self, member: &Member) -> Vec<Command> {
         let found = self.node(&member.name);
         let service = server_service(member);
         let id = uuid::Uuid::from_bytes(member.meta.node_id).to_string();
@@ -223,8 +233,11 @@ where
             self.health(&member.name).is_some_and(|check| check.status == Status::Passing);
         let same_address = found.as_ref().is_some_and(|found| found.node.address == address);
         if known && same_address && same_service && passing {
-            return None;
+            return Vec::new();
         }
+        let replaced = found.as_ref().is_some_and(|found| found.node.id != id);
+        let mut commands: Vec<Command> =
+            if replaced { self.failed(member).into_iter().collect() } else { Vec::new() };
         let registration = Register {
             node: node(member, id),
             // What the agent itself told about its node is not overwritten.
@@ -232,7 +245,8 @@ where
             service,
             checks: vec![serf_health(&member.name, Status::Passing)],
         };
-        Some(Command::Register(Box::new(registration)))
+        commands.push(Command::Register(Box::new(registration)));
+        commands
     }
 
     fn failed(&self, member: &Member) -> Option<Command> {

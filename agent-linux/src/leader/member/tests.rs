@@ -107,6 +107,18 @@ fn the_catalog_follows_members_through_life_and_death() {
 }
 
 #[test]
+fn who_comes_back_under_another_id_takes_its_name_over() {
+    use MemberStatus::Alive;
+    let mut view = View(Shown::default());
+    let mut wiped = member(2, Role::Client, Alive);
+    assert_eq!(view.reconcile(&[wiped.clone()], None), 1);
+    wiped.meta.node_id = [9; 16];
+    assert_eq!(view.reconcile(&[wiped.clone()], None), 2);
+    assert_eq!(view.status("a2"), Some(Status::Passing));
+    assert_eq!(view.reconcile(&[wiped], None), 0);
+}
+
+#[test]
 fn members_that_the_pool_forgot_lose_their_node() {
     use MemberStatus::{Alive, Failed};
     let all = [member(1, Role::Server, Alive), member(2, Role::Client, Alive)];
