@@ -1,4 +1,5 @@
 //! Each type of check, run for real on loopback.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 
