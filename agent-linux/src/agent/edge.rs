@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use tokio::net::{TcpListener, UdpSocket, UnixListener};
 
@@ -73,7 +73,7 @@ async fn tcp(what: &str, address: SocketAddr) -> Result<TcpListener, Error> {
         .map_err(|source| Error { what: format!("{what} on tcp {address}"), source })
 }
 
-/// Binds a Unix socket in place of a stale one, with the mode that was asked for.
+/// Binds a Unix socket in place of a stale one, with the owner and mode that were asked for.
 fn unix(path: &Path, sockets: &UnixSockets) -> Result<UnixListener, Error> {
     let fail = |source| Error { what: format!("HTTP on unix {}", path.display()), source };
     match fs::remove_file(path) {
@@ -81,9 +81,10 @@ fn unix(path: &Path, sockets: &UnixSockets) -> Result<UnixListener, Error> {
         Ok(()) | Err(_) => {}
     }
     let listener = UnixListener::bind(path).map_err(fail)?;
-    if !sockets.mode.is_empty() {
-        let mode = u32::from_str_radix(&sockets.mode, 8)
-            .map_err(|error| fail(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+    if sockets.user.is_some() || sockets.group.is_some() {
+        chown(path, sockets.user, sockets.group).map_err(fail)?;
+    }
+    if let Some(mode) = sockets.mode {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(fail)?;
     }
     Ok(listener)

@@ -182,7 +182,9 @@ async fn start(
     let settings = crate::endpoint::Settings {
         hold_time: config.rpc_hold_timeout.to_core(),
         seed: seed(),
-        ..Default::default()
+        query_time_default: config.default_query_time.to_core(),
+        query_time_max: config.max_query_time.to_core(),
+        session_ttl_min: config.session_ttl_min.to_core(),
     };
     let endpoint = match &opened {
         Some((store, raft)) => Endpoint::server(

@@ -23,6 +23,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     known("serf_lan_allowed_cidrs", Texts, Refused).flag("serf-lan-allowed-cidrs"),
     known("serf_wan_allowed_cidrs", Texts, Refused).flag("serf-wan-allowed-cidrs"),
     known("enable_agent_tls_for_checks", Bool, Refused),
+    known("http_config.allow_write_http_from", Texts, Refused).flag("allow-write-http-from"),
 
     // Access control.
     known("acl.default_policy", Text, Later),
@@ -93,6 +94,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     known("primary_gateways_interval", Span, Later),
 
     // Other datacentres.
+    known("primary_datacenter", Text, Later),
+    known("translate_wan_addrs", Bool, Later),
     known("advertise_addr_wan_ipv4", Text, Later),
     known("advertise_addr_wan_ipv6", Text, Later),
     known("gossip_wan.gossip_interval", Span, Later),
@@ -150,11 +153,24 @@ pub(super) const SETTINGS: &[Setting] = &[
     known("ui_config.dashboard_url_templates", TextMap, Later),
     known("enable_syslog", Bool, Later).flag("syslog"),
     known("syslog_facility", Text, Later),
+    known("raft_snapshot_interval", Span, Later),
+    known("autopilot.last_contact_threshold", Span, Later),
+    known("autopilot.max_trailing_logs", Int, Later),
+    known("autopilot.server_stabilization_time", Span, Later),
+    known("limits.rpc_max_conns_per_client", Int, Later),
+    known("limits.txn_max_req_len", Int, Later),
+    known("ui_dir", Text, Later).flag("ui-dir"),
+    known("ui_config.dir", Text, Later),
+    known("ui_content_path", Text, Later).flag("ui-content-path"),
+    known("ui_config.content_path", Text, Later),
+    known("enable_debug", Bool, Later),
     known("autopilot.disable_upgrade_migration", Bool, Enterprise),
     known("autopilot.redundancy_zone_tag", Text, Enterprise),
     known("autopilot.upgrade_version_tag", Text, Enterprise),
 
-    // Nothing to do here: no call home, one protocol, no host IDs.
+    // Nothing to do here: no call home, one protocol, no host IDs, no remote execution.
+    known("disable_coordinates", Bool, Nothing),
+    known("disable_remote_exec", Bool, Nothing),
     known("disable_anonymous_signature", Bool, Nothing),
     known("disable_update_check", Bool, Nothing),
     known("disable_host_node_id", Bool, Nothing).flag("disable-host-node-id"),

@@ -24,7 +24,7 @@ impl Config {
             self.show_dns(),
             self.show_health(),
             self.show_log(),
-            show_absent(&self.primary_datacenter),
+            show_absent(&self.datacenter),
         ];
         let pair = |(name, value): (&str, Value)| (name.to_owned(), value);
         parts.into_iter().flatten().map(pair).collect()
@@ -75,7 +75,7 @@ impl Config {
             ("NodeID", json!(node_id)),
             ("NodeMeta", json!(self.node_meta)),
             ("Datacenter", json!(self.datacenter)),
-            ("PrimaryDatacenter", json!(self.primary_datacenter)),
+            ("PrimaryDatacenter", json!(self.datacenter)),
             ("DataDir", json!(path(self.data_dir.as_ref()))),
             ("PidFile", json!(path(self.pid_file.as_ref()))),
             ("Version", json!(version::CONSUL)),
@@ -107,10 +107,13 @@ impl Config {
             ("HTTPAddrs", self.http_listen.iter().map(show_listen).collect()),
             ("DNSAddrs", self.show_dns_addrs()),
             ("TaggedAddresses", json!(self.tagged_addresses)),
-            ("TranslateWANAddrs", json!(self.translate_wan_addrs)),
-            ("UnixSocketUser", json!(self.unix_sockets.user)),
-            ("UnixSocketGroup", json!(self.unix_sockets.group)),
-            ("UnixSocketMode", json!(self.unix_sockets.mode)),
+            ("TranslateWANAddrs", json!(false)),
+            ("UnixSocketUser", json!(number(self.unix_sockets.user))),
+            ("UnixSocketGroup", json!(number(self.unix_sockets.group))),
+            (
+                "UnixSocketMode",
+                json!(self.unix_sockets.mode.map(|m| format!("{m:o}")).unwrap_or_default()),
+            ),
         ]
     }
 
@@ -133,7 +136,7 @@ impl Config {
             ("SkipLeaveOnInt", json!(self.skip_leave_on_interrupt)),
             ("LeaveDrainTime", span(self.leave_drain_time)),
             ("ReconnectTimeoutLAN", span(self.reconnect_timeout)),
-            ("DisableCoordinates", json!(self.disable_coordinates)),
+            ("DisableCoordinates", json!(false)),
             ("GossipLANGossipInterval", span(g.gossip_interval)),
             ("GossipLANGossipNodes", json!(g.gossip_nodes)),
             ("GossipLANProbeInterval", span(g.probe_interval)),
@@ -151,37 +154,34 @@ impl Config {
             ("ConsulRaftHeartbeatTimeout", span(Duration::from_secs(1).times(factor))),
             ("ConsulRaftLeaderLeaseTimeout", span(Duration::from_millis(500).times(factor))),
             ("RaftProtocol", json!(3)),
-            ("RaftSnapshotInterval", span(r.snapshot_interval)),
+            ("RaftSnapshotInterval", span(Duration::ZERO)),
             ("RaftSnapshotThreshold", json!(r.snapshot_threshold)),
             ("RaftTrailingLogs", json!(r.trailing_logs)),
             ("RPCHoldTimeout", span(self.rpc_hold_timeout)),
             ("RPCProtocol", json!(2)),
             ("SessionTTLMin", span(self.session_ttl_min)),
             ("AutopilotCleanupDeadServers", json!(a.cleanup_dead_servers)),
-            ("AutopilotLastContactThreshold", span(a.last_contact_threshold)),
-            ("AutopilotMaxTrailingLogs", json!(a.max_trailing_logs)),
+            ("AutopilotLastContactThreshold", span(Duration::from_millis(200))),
+            ("AutopilotMaxTrailingLogs", json!(250)),
             ("AutopilotMinQuorum", json!(a.min_quorum)),
-            ("AutopilotServerStabilizationTime", span(a.server_stabilization_time)),
+            ("AutopilotServerStabilizationTime", span(Duration::from_secs(10))),
         ]
     }
 
     fn show_edges(&self) -> Part {
-        let networks = self.http.allow_write_from.iter().map(ToString::to_string);
         vec![
             ("DefaultQueryTime", span(self.default_query_time)),
             ("MaxQueryTime", span(self.max_query_time)),
             ("DiscoveryMaxStale", span(self.discovery_max_stale)),
             ("HTTPMaxConnsPerClient", json!(self.limits.http_max_conns_per_client)),
-            ("RPCMaxConnsPerClient", json!(self.limits.rpc_max_conns_per_client)),
             ("KVMaxValueSize", json!(self.limits.kv_max_value_size)),
-            ("TxnMaxReqLen", json!(self.limits.txn_max_req_len)),
             ("HTTPBlockEndpoints", json!(self.http.block_endpoints)),
-            ("AllowWriteHTTPFrom", networks.collect()),
+            ("AllowWriteHTTPFrom", json!([])),
             ("HTTPResponseHeaders", json!(self.http.response_headers)),
             ("EnableUI", json!(self.ui)),
-            ("UIDir", json!(path(self.ui_dir.as_ref()))),
-            ("UIContentPath", json!(self.ui_content_path)),
-            ("EnableDebug", json!(self.enable_debug)),
+            ("UIDir", json!("")),
+            ("UIContentPath", json!("/ui/")),
+            ("EnableDebug", json!(false)),
         ]
     }
 
@@ -224,7 +224,7 @@ impl Config {
             ("CheckUpdateInterval", span(self.check_update_interval)),
             ("CheckOutputMaxSize", json!(self.check_output_max_size)),
             ("DiscardCheckOutput", json!(self.discard_check_output)),
-            ("DisableRemoteExec", json!(self.disable_remote_exec)),
+            ("DisableRemoteExec", json!(true)),
         ]
     }
 
@@ -255,10 +255,10 @@ impl LogLevel {
 }
 
 /// Shows what clients look for but this build does not have.
-fn show_absent(primary_datacenter: &str) -> Part {
+fn show_absent(datacenter: &str) -> Part {
     vec![
         ("ACLsEnabled", json!(false)),
-        ("ACLDatacenter", json!(primary_datacenter)),
+        ("ACLDatacenter", json!(datacenter)),
         ("ACLDefaultPolicy", json!("allow")),
         ("ACLDownPolicy", json!("extend-cache")),
         ("ACLToken", json!("hidden")),
@@ -318,4 +318,9 @@ fn span(span: Duration) -> Value {
 /// Shows a path, nothing for none.
 fn path(path: Option<&std::path::PathBuf>) -> String {
     path.map(|path| path.display().to_string()).unwrap_or_default()
+}
+
+/// Shows an ID, nothing for none.
+fn number(id: Option<u32>) -> String {
+    id.map(|id| id.to_string()).unwrap_or_default()
 }

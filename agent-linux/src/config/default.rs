@@ -11,8 +11,8 @@ use super::runtime::{
 };
 use super::source::Sources;
 
-/// Consul's bound on a key's value and on a transaction, in bytes.
-const ENTRY_BYTES_MAX: usize = 524_288;
+/// Consul's bound on a key's value, in bytes.
+const VALUE_BYTES_MAX: usize = 524_288;
 
 /// One hour.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -29,7 +29,6 @@ impl Default for Config {
             node_id: None,
             node_meta: BTreeMap::new(),
             datacenter: "dc1".to_owned(),
-            primary_datacenter: "dc1".to_owned(),
             data_dir: None,
             pid_file: None,
             bind_addr: any,
@@ -42,7 +41,6 @@ impl Default for Config {
             dns_listen: Vec::new(),
             unix_sockets: UnixSockets::default(),
             tagged_addresses: BTreeMap::new(),
-            translate_wan_addrs: false,
             start_join: Vec::new(),
             retry_join: Vec::new(),
             retry_interval: Duration::from_secs(30),
@@ -52,10 +50,9 @@ impl Default for Config {
             skip_leave_on_interrupt: false,
             reconnect_timeout: HOUR.times(72),
             gossip_lan: Gossip::default(),
-            disable_coordinates: false,
             raft: Raft::default(),
             autopilot: Autopilot::default(),
-            session_ttl_min: Duration::ZERO,
+            session_ttl_min: Duration::from_secs(10),
             rpc_hold_timeout: Duration::from_secs(7),
             leave_drain_time: Duration::from_secs(5),
             default_query_time: Duration::from_secs(300),
@@ -65,9 +62,6 @@ impl Default for Config {
             http: Http::default(),
             dns: Dns::default(),
             ui: false,
-            ui_dir: None,
-            ui_content_path: "/ui/".to_owned(),
-            enable_debug: false,
             services: Vec::new(),
             checks: Vec::new(),
             enable_script_checks: false,
@@ -75,7 +69,6 @@ impl Default for Config {
             check_update_interval: Duration::from_secs(300),
             check_output_max_size: 4096,
             discard_check_output: false,
-            disable_remote_exec: true,
             log: Log::default(),
             sources: Sources::default(),
             written: Layer::default(),
@@ -110,35 +103,19 @@ impl Default for Gossip {
 
 impl Default for Raft {
     fn default() -> Self {
-        Self {
-            multiplier: 1,
-            snapshot_threshold: 16_384,
-            snapshot_interval: Duration::from_secs(30),
-            trailing_logs: 10_240,
-        }
+        Self { multiplier: 1, snapshot_threshold: 16_384, trailing_logs: 10_240 }
     }
 }
 
 impl Default for Autopilot {
     fn default() -> Self {
-        Self {
-            cleanup_dead_servers: true,
-            last_contact_threshold: Duration::from_millis(200),
-            max_trailing_logs: 250,
-            min_quorum: 0,
-            server_stabilization_time: Duration::from_secs(10),
-        }
+        Self { cleanup_dead_servers: true, min_quorum: 0 }
     }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            http_max_conns_per_client: 200,
-            rpc_max_conns_per_client: 100,
-            kv_max_value_size: ENTRY_BYTES_MAX,
-            txn_max_req_len: ENTRY_BYTES_MAX,
-        }
+        Self { http_max_conns_per_client: 200, kv_max_value_size: VALUE_BYTES_MAX }
     }
 }
 

@@ -8,7 +8,6 @@ use agent_core::time::parse_go;
 use serde_json::Value;
 
 use super::address::{self, Addresses};
-use super::cidr::Cidr;
 use super::definition::{CheckDefinition, ServiceDefinition};
 use super::field::from_nanos;
 use super::layer::{Error, Layer};
@@ -84,7 +83,7 @@ pub(super) fn assemble(
     membership(&mut config, reader)?;
     consensus(&mut config, reader)?;
     requests(&mut config, reader)?;
-    config.http = http(reader)?;
+    config.http = http(reader);
     config.dns = dns(reader, host)?;
     health(&mut config, reader)?;
     config.log = log(reader)?;
@@ -101,8 +100,6 @@ fn identity(c: &mut Config, r: &Reader<'_>) -> Result<(), Error> {
     c.node_id = r.some_text("node_id").map(str::to_lowercase);
     c.node_meta = r.text_map("node_meta");
     c.datacenter = r.text("datacenter").unwrap_or(&c.datacenter).to_lowercase();
-    c.primary_datacenter =
-        r.some_text("primary_datacenter").unwrap_or(&c.datacenter).to_lowercase();
     c.data_dir = r.some_text("data_dir").filter(|_| !c.dev).map(PathBuf::from);
     c.pid_file = r.some_text("pid_file").map(PathBuf::from);
     Ok(())
@@ -120,13 +117,11 @@ fn network(c: &mut Config, r: &Reader<'_>, host: &[Interface]) -> Result<(), Err
     c.advertise_addr_wan = addresses.advertise_wan;
     c.serf_lan_bind = addresses.serf_lan_bind;
     c.client_addrs = addresses.client;
-    let text = |key| r.text(key).unwrap_or_default().to_owned();
     c.unix_sockets = UnixSockets {
-        user: text("unix_sockets.user"),
-        group: text("unix_sockets.group"),
-        mode: text("unix_sockets.mode"),
+        user: owner(r, "unix_sockets.user", "/etc/passwd")?,
+        group: owner(r, "unix_sockets.group", "/etc/group")?,
+        mode: mode(r, "unix_sockets.mode")?,
     };
-    c.translate_wan_addrs = r.bool("translate_wan_addrs", c.translate_wan_addrs);
     Ok(())
 }
 
@@ -140,7 +135,6 @@ fn membership(c: &mut Config, r: &Reader<'_>) -> Result<(), Error> {
     c.leave_on_terminate = r.bool("leave_on_terminate", !c.server);
     c.skip_leave_on_interrupt = r.bool("skip_leave_on_interrupt", c.server);
     c.reconnect_timeout = r.span("reconnect_timeout", c.reconnect_timeout)?;
-    c.disable_coordinates = r.bool("disable_coordinates", c.disable_coordinates);
     let g = c.gossip_lan;
     c.gossip_lan = Gossip {
         gossip_nodes: r.count("gossip_lan.gossip_nodes", g.gossip_nodes)?,
@@ -157,14 +151,9 @@ fn membership(c: &mut Config, r: &Reader<'_>) -> Result<(), Error> {
 fn consensus(c: &mut Config, r: &Reader<'_>) -> Result<(), Error> {
     c.raft = raft(r, c.raft)?;
     let a = c.autopilot;
-    let stabilization = "autopilot.server_stabilization_time";
-    let contact = "autopilot.last_contact_threshold";
     c.autopilot = Autopilot {
         cleanup_dead_servers: r.bool("autopilot.cleanup_dead_servers", a.cleanup_dead_servers),
-        last_contact_threshold: r.span(contact, a.last_contact_threshold)?,
-        max_trailing_logs: r.count("autopilot.max_trailing_logs", a.max_trailing_logs)?,
         min_quorum: r.count("autopilot.min_quorum", a.min_quorum)?,
-        server_stabilization_time: r.span(stabilization, a.server_stabilization_time)?,
     };
     c.session_ttl_min = r.span("session_ttl_min", c.session_ttl_min)?;
     c.rpc_hold_timeout = r.span("performance.rpc_hold_timeout", c.rpc_hold_timeout)?;
@@ -178,17 +167,12 @@ fn requests(c: &mut Config, r: &Reader<'_>) -> Result<(), Error> {
     c.max_query_time = r.span("max_query_time", c.max_query_time)?;
     c.discovery_max_stale = r.span("discovery_max_stale", c.discovery_max_stale)?;
     let l = c.limits;
-    let (http, rpc) = ("limits.http_max_conns_per_client", "limits.rpc_max_conns_per_client");
+    let http = "limits.http_max_conns_per_client";
     c.limits = Limits {
         http_max_conns_per_client: r.count(http, l.http_max_conns_per_client)?,
-        rpc_max_conns_per_client: r.count(rpc, l.rpc_max_conns_per_client)?,
         kv_max_value_size: r.count("limits.kv_max_value_size", l.kv_max_value_size)?,
-        txn_max_req_len: r.count("limits.txn_max_req_len", l.txn_max_req_len)?,
     };
     c.ui = r.bool("ui", r.bool("ui_config.enabled", c.ui));
-    c.ui_dir = r.some_text("ui_dir").or(r.some_text("ui_config.dir")).map(PathBuf::from);
-    c.ui_content_path = ui_content_path(r);
-    c.enable_debug = r.bool("enable_debug", c.enable_debug);
     Ok(())
 }
 
@@ -202,7 +186,6 @@ fn health(c: &mut Config, r: &Reader<'_>) -> Result<(), Error> {
     c.check_update_interval = r.span("check_update_interval", c.check_update_interval)?;
     c.check_output_max_size = check_output_max_size(r, c.check_output_max_size)?;
     c.discard_check_output = r.bool("discard_check_output", c.discard_check_output);
-    c.disable_remote_exec = r.bool("disable_remote_exec", c.disable_remote_exec);
     Ok(())
 }
 
@@ -235,6 +218,30 @@ fn ports(r: &Reader<'_>, p: Ports) -> Result<Ports, Error> {
         serf_wan: r.port("ports.serf_wan", p.serf_wan)?,
         server: needed("ports.server", p.server)?,
     })
+}
+
+/// Reads the ID of a user or group, or its name as the given file knows it.
+fn owner(r: &Reader<'_>, key: &'static str, file: &str) -> Result<Option<u32>, Error> {
+    let Some(text) = r.some_text(key) else { return Ok(None) };
+    if let Ok(id) = text.parse() {
+        return Ok(Some(id));
+    }
+    let known = std::fs::read_to_string(file).unwrap_or_default();
+    let mut lines = known.lines().map(|line| line.split(':'));
+    let found = lines.find_map(|mut cells| match cells.next() {
+        Some(name) if name == text => cells.nth(1)?.parse().ok(),
+        _ => None,
+    });
+    found.map(Some).ok_or_else(|| r.fault(key, format!("{text:?} is not in {file}")))
+}
+
+/// Reads mode bits, in octal.
+fn mode(r: &Reader<'_>, key: &'static str) -> Result<Option<u32>, Error> {
+    let Some(text) = r.some_text(key) else { return Ok(None) };
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o7777 => Ok(Some(mode)),
+        _ => Err(r.fault(key, format!("invalid mode {text:?}"))),
+    }
 }
 
 /// Finds where DNS listens.
@@ -277,30 +284,15 @@ fn raft(r: &Reader<'_>, default: Raft) -> Result<Raft, Error> {
     Ok(Raft {
         multiplier,
         snapshot_threshold: or(r.count("raft_snapshot_threshold", 0)?, default.snapshot_threshold),
-        snapshot_interval: r.span("raft_snapshot_interval", default.snapshot_interval)?,
         trailing_logs: or(r.count("raft_trailing_logs", 0)?, default.trailing_logs),
     })
 }
 
 /// Reads the HTTP edge.
-fn http(r: &Reader<'_>) -> Result<Http, Error> {
-    let key = "http_config.allow_write_http_from";
-    let cidr = |text: String| {
-        Cidr::parse(&text).ok_or_else(|| r.fault(key, format!("invalid cidr: {text}")))
-    };
-    Ok(Http {
+fn http(r: &Reader<'_>) -> Http {
+    Http {
         block_endpoints: r.texts("http_config.block_endpoints"),
-        allow_write_from: r.texts(key).into_iter().map(cidr).collect::<Result<_, _>>()?,
         response_headers: r.text_map("http_config.response_headers"),
-    })
-}
-
-/// Reads the web interface's path, slashes at both ends.
-fn ui_content_path(r: &Reader<'_>) -> String {
-    let path = r.some_text("ui_content_path").or(r.some_text("ui_config.content_path"));
-    match path.unwrap_or("ui").trim_matches('/') {
-        "" => "/".to_owned(),
-        path => format!("/{path}/"),
     }
 }
 

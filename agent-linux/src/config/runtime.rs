@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use agent_core::time::Duration;
 
-use super::cidr::Cidr;
 use super::definition::{CheckDefinition, ServiceDefinition};
 use super::layer::Layer;
 use super::source::Sources;
@@ -30,8 +29,6 @@ pub struct Config {
     pub node_meta: BTreeMap<String, String>,
     /// Own datacentre, in lower case. Default: `dc1`.
     pub datacenter: String,
-    /// Datacentre that owns what is shared. Default: the own one.
-    pub primary_datacenter: String,
     /// Where state is kept; none with `-dev`.
     pub data_dir: Option<PathBuf>,
     /// Where the process ID is written.
@@ -57,8 +54,6 @@ pub struct Config {
     pub unix_sockets: UnixSockets,
     /// Addresses of the node by tag: `lan`, `lan_ipv4`, `wan`, `wan_ipv4`, ...
     pub tagged_addresses: BTreeMap<String, String>,
-    /// Whether answers about other datacentres give WAN addresses.
-    pub translate_wan_addrs: bool,
 
     /// Members to join once at start; the start fails if none answers.
     pub start_join: Vec<String>,
@@ -78,14 +73,12 @@ pub struct Config {
     pub reconnect_timeout: Duration,
     /// LAN gossip's clockwork.
     pub gossip_lan: Gossip,
-    /// Whether network coordinates are switched off.
-    pub disable_coordinates: bool,
 
     /// Consensus.
     pub raft: Raft,
     /// What the leader does about dead and new servers.
     pub autopilot: Autopilot,
-    /// Shortest session TTL allowed; zero means 10 s.
+    /// Shortest session TTL allowed. Default: 10 s.
     pub session_ttl_min: Duration,
     /// Time that RPC waits for a leader. Default: 7 s.
     pub rpc_hold_timeout: Duration,
@@ -106,12 +99,6 @@ pub struct Config {
     pub dns: Dns,
     /// Whether the web interface is served.
     pub ui: bool,
-    /// Directory of the web interface, in place of the built-in one.
-    pub ui_dir: Option<PathBuf>,
-    /// Path of the web interface. Default: `/ui/`.
-    pub ui_content_path: String,
-    /// Whether profiling endpoints are served.
-    pub enable_debug: bool,
 
     /// Services registered at start, and again at each reload.
     pub services: Vec<ServiceDefinition>,
@@ -127,8 +114,6 @@ pub struct Config {
     pub check_output_max_size: usize,
     /// Whether a check's output is thrown away.
     pub discard_check_output: bool,
-    /// Whether remote execution is refused. Default: true.
-    pub disable_remote_exec: bool,
 
     /// Logs.
     pub log: Log,
@@ -162,15 +147,15 @@ pub enum Listen {
     Unix(PathBuf),
 }
 
-/// Owner and mode of Unix sockets; empty means left alone.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+/// Owner and mode of Unix sockets; none means left alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct UnixSockets {
     /// User ID.
-    pub user: String,
+    pub user: Option<u32>,
     /// Group ID.
-    pub group: String,
-    /// Mode in octal.
-    pub mode: String,
+    pub group: Option<u32>,
+    /// Mode bits.
+    pub mode: Option<u32>,
 }
 
 /// LAN gossip's clockwork.
@@ -198,8 +183,6 @@ pub struct Raft {
     pub multiplier: u32,
     /// Entries between two snapshots. Default: 16384.
     pub snapshot_threshold: u64,
-    /// Time between two looks whether a snapshot is due. Default: 30 s.
-    pub snapshot_interval: Duration,
     /// Entries kept behind a snapshot for slow followers. Default: 10240.
     pub trailing_logs: u64,
 }
@@ -209,14 +192,8 @@ pub struct Raft {
 pub struct Autopilot {
     /// Whether dead servers are removed when new ones come. Default: true.
     pub cleanup_dead_servers: bool,
-    /// Time since the last contact after which a server is unhealthy. Default: 200 ms.
-    pub last_contact_threshold: Duration,
-    /// Entries behind the leader after which a server is unhealthy. Default: 250.
-    pub max_trailing_logs: u64,
     /// Servers below which none is removed. Default: 0.
     pub min_quorum: u64,
-    /// Time a new server is healthy before it votes. Default: 10 s.
-    pub server_stabilization_time: Duration,
 }
 
 /// Bounds on requests.
@@ -224,12 +201,8 @@ pub struct Autopilot {
 pub struct Limits {
     /// HTTP connections from one address, 0 for no bound. Default: 200.
     pub http_max_conns_per_client: usize,
-    /// RPC connections from one address, 0 for no bound. Default: 100.
-    pub rpc_max_conns_per_client: usize,
     /// Bytes of a key's value. Default: 524288.
     pub kv_max_value_size: usize,
-    /// Bytes of a transaction. Default: 524288.
-    pub txn_max_req_len: usize,
 }
 
 /// HTTP edge.
@@ -237,8 +210,6 @@ pub struct Limits {
 pub struct Http {
     /// Path prefixes that are refused.
     pub block_endpoints: Vec<String>,
-    /// Networks that may write; empty means all.
-    pub allow_write_from: Vec<Cidr>,
     /// Headers added to every answer.
     pub response_headers: BTreeMap<String, String>,
 }

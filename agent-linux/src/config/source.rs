@@ -200,7 +200,6 @@ fn dev_defaults() -> Result<Layer, Error> {
     let value = json!({
         "bind_addr": "127.0.0.1",
         "server": true,
-        "enable_debug": true,
         "ui": true,
         "log_level": "DEBUG",
         "performance": {"raft_multiplier": 1},

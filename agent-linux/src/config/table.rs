@@ -20,7 +20,6 @@ pub(super) const SETTINGS: &[Setting] = &[
     works("node_meta", TextMap, "A pair `key:value` about this node. May be repeated.")
         .flag("node-meta").reloads(),
     works("datacenter", Text, "Datacenter of the agent. Default: dc1.").flag("datacenter"),
-    works("primary_datacenter", Text, "Datacenter that owns what is shared."),
     works("data_dir", Text, "Directory in which state is kept.").flag("data-dir"),
     works("pid_file", Text, "File that is given the process ID.").flag("pid-file"),
 
@@ -45,7 +44,6 @@ pub(super) const SETTINGS: &[Setting] = &[
     works("unix_sockets.group", Text, "Group of Unix sockets."),
     works("unix_sockets.mode", Text, "Mode of Unix sockets, in octal."),
     works("tagged_addresses", TextMap, "More addresses of the node, by tag."),
-    works("translate_wan_addrs", Bool, "Gives WAN addresses for other datacenters."),
 
     // Membership.
     works("start_join", Texts, "Member to join at start; fails if none answers. May be repeated.")
@@ -60,7 +58,6 @@ pub(super) const SETTINGS: &[Setting] = &[
     works("leave_on_terminate", Bool, "Leaves at SIGTERM. Default: true for clients."),
     works("skip_leave_on_interrupt", Bool, "Does not leave at SIGINT. Default: true for servers."),
     works("reconnect_timeout", Span, "Time until a failed member is forgotten. Default: 72h."),
-    works("disable_coordinates", Bool, "Switches network coordinates off."),
     works("gossip_lan.gossip_nodes", Int, "Members reached by a round of gossip."),
     works("gossip_lan.gossip_interval", Span, "Time between rounds of gossip."),
     works("gossip_lan.probe_interval", Span, "Time between probes."),
@@ -73,13 +70,9 @@ pub(super) const SETTINGS: &[Setting] = &[
     works("performance.leave_drain_time", Span, "Time for requests to drain at a leave."),
     works("performance.rpc_hold_timeout", Span, "Time that RPC waits for a leader."),
     works("raft_snapshot_threshold", Int, "Entries between snapshots."),
-    works("raft_snapshot_interval", Span, "Time between looks whether a snapshot is due."),
     works("raft_trailing_logs", Int, "Entries kept behind a snapshot."),
     works("autopilot.cleanup_dead_servers", Bool, "Removes dead servers when new ones come."),
-    works("autopilot.last_contact_threshold", Span, "Silence after which a server is unhealthy."),
-    works("autopilot.max_trailing_logs", Int, "Entries behind after which one is unhealthy."),
     works("autopilot.min_quorum", Int, "Servers below which none is removed."),
-    works("autopilot.server_stabilization_time", Span, "Healthy time before a server votes."),
     works("session_ttl_min", Span, "Shortest session TTL."),
 
     // Requests.
@@ -89,21 +82,11 @@ pub(super) const SETTINGS: &[Setting] = &[
     works("discovery_max_stale", Span, "Age up to which any server answers discovery.").reloads(),
     works("limits.http_max_conns_per_client", Int, "HTTP connections from one address.")
         .reloads(),
-    works("limits.rpc_max_conns_per_client", Int, "RPC connections from one address."),
     works("limits.kv_max_value_size", Int, "Bytes of a key's value."),
-    works("limits.txn_max_req_len", Int, "Bytes of a transaction."),
     works("http_config.block_endpoints", Texts, "Path prefixes that are refused."),
-    works("http_config.allow_write_http_from", Texts,
-        "Network that may write, in CIDR form. May be repeated.").flag("allow-write-http-from"),
     works("http_config.response_headers", TextMap, "Headers added to every answer."),
     works("ui", Bool, "Serves the web interface.").flag("ui"),
     works("ui_config.enabled", Bool, "Serves the web interface."),
-    works("ui_dir", Text, "Directory of the web interface, for the built-in one.").flag("ui-dir"),
-    works("ui_config.dir", Text, "Directory of the web interface."),
-    works("ui_content_path", Text, "Path of the web interface. Default: /ui/.")
-        .flag("ui-content-path"),
-    works("ui_config.content_path", Text, "Path of the web interface."),
-    works("enable_debug", Bool, "Serves profiling endpoints."),
 
     // DNS.
     works("domain", Text, "Domain that DNS answers for. Default: consul.").flag("domain"),
@@ -138,7 +121,6 @@ pub(super) const SETTINGS: &[Setting] = &[
     works("check_output_max_size", Int, "Bytes of a check's output kept. Default: 4096.")
         .flag("check_output_max_size"),
     works("discard_check_output", Bool, "Throws the output of checks away.").reloads(),
-    works("disable_remote_exec", Bool, "Refuses remote execution. Default: true."),
 
     // Logs.
     works("log_level", Text, "Least level logged: trace, debug, info, warn or err.")

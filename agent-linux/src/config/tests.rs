@@ -163,7 +163,7 @@ fn settings_that_do_not_do_stop_the_start() {
             "'bootstrap_expect > 0' and 'bootstrap = true' are mutually exclusive",
         ),
         ("performance { raft_multiplier = 20 }", "cannot be 20. Must be between 1 and 10"),
-        ("autopilot { max_trailing_logs = -1 }", "cannot be -1. Must be greater than or equal"),
+        ("autopilot { min_quorum = -1 }", "cannot be -1. Must be greater than or equal"),
         ("node_id = \"abc\"", "node_id: specified NodeID is invalid"),
         ("node_meta { consul-x = \"b\" }", "Key prefix 'consul-' is reserved for internal use"),
         ("log_level = \"foo\"", "Invalid log level: foo. Valid log levels are:"),
@@ -171,7 +171,8 @@ fn settings_that_do_not_do_stop_the_start() {
         ("service { port = 1 }", "Missing service name"),
         ("check_output_max_size = 0", "must be positive, to discard check output use"),
         ("recursors = [\"foo\"]", "recursors: invalid ip address: foo"),
-        ("http_config { allow_write_http_from = [\"x\"] }", "invalid cidr: x"),
+        ("unix_sockets { mode = \"9\" }", "unix_sockets.mode: invalid mode \"9\""),
+        ("unix_sockets { user = \"no such\" }", "\"no such\" is not in /etc/passwd"),
         ("data_dir = \"/proc/version\"", "data_dir \"/proc/version\" is not a directory"),
         ("data_dir = \"\"", "data_dir cannot be empty"),
     ] {
@@ -190,6 +191,7 @@ fn protection_that_would_not_be_given_stops_the_start() {
         "verify_outgoing = true",
         "ports { https = 8501 }",
         "auto_encrypt { tls = true }",
+        "http_config { allow_write_http_from = [\"10.0.0.0/8\"] }",
     ] {
         let fault = hcl(text).unwrap_err();
         assert!(fault.contains("not supported by this build"), "{text}: {fault}");

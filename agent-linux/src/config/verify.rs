@@ -82,13 +82,6 @@ pub(super) fn verify(
     node_meta(config)?;
     listeners(config)?;
     definitions(config, reader)?;
-    if config.ui && config.ui_dir.is_some() {
-        return invalid(
-            "Both the ui and ui-dir flags were specified, please provide only one.\nIf trying to \
-             use your own web UI resources, use the ui-dir flag.\nThe web UI is included in the \
-             binary so use ui to enable it",
-        );
-    }
     Ok(())
 }
 
