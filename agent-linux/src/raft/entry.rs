@@ -35,8 +35,7 @@ pub(super) type StorageIoError = openraft::StorageIOError<u64>;
 ///
 /// openraft writes one entry at a time and waits for the disk each time, so the group commit
 /// happens here: one entry, one write, many commands. Each command still has an index of its own,
-/// see
-/// [`apply`](super::apply).
+/// see [`apply`](super::apply).
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Batch {
     pub(super) commands: Vec<Bytes>,

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! Raft          the handle: propose, read, members, stats; answers calls of peers
+//! start         opens what is on disk; sets it aside if it is damaged
+//! answer stats  calls of peers · `info`
 //! propose       group commit: commands proposed together share one entry
 //! member        bootstrap, add (learner first), remove
 //! leadership    who leads, by promises and not by memory; snapshots by volume
@@ -29,6 +31,7 @@
 //! fails nevertheless, the raft node stops for good (until a restart): nothing it has not on disk
 //! is acknowledged, and the other servers elect another leader.
 
+mod answer;
 mod apply;
 mod disk;
 mod entry;
@@ -39,6 +42,8 @@ mod member;
 mod network;
 mod propose;
 mod snapshot;
+mod start;
+mod stats;
 mod storage;
 #[cfg(test)]
 mod suite;
@@ -52,22 +57,17 @@ use apply::Machine;
 use disk::Space;
 use entry::{LogId, Types};
 use leadership::{Contact, Judge, Metrics};
-use log::{Disk, Fault};
-use network::{Answer, Call, Network, Piece, Receiving};
+use network::{Network, Receiving};
+use openraft::ServerState;
 use openraft::error::{CheckIsLeaderError, RaftError};
-use openraft::raft::AppendEntriesResponse;
-use openraft::{ServerState, SnapshotPolicy};
 use propose::Proposer;
 use serde::{Deserialize, Serialize};
-use snapshot::Shelf;
-use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use storage::Log;
 use timing::Timing;
 use tokio::sync::watch;
@@ -214,66 +214,7 @@ impl Drop for Node {
     }
 }
 
-/// What is opened before the node starts.
-struct Opened {
-    id: u64,
-    log: Log,
-    machine: Machine,
-    space: Option<Space>,
-}
-
 impl Raft {
-    /// Opens the log and starts the node. A damaged log is set aside, and the node has a new id.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Disk`] if the directory cannot be used; [`Error::Stopped`] if what it holds cannot
-    /// be applied.
-    pub async fn open(options: Options, machine: Arc<dyn StateMachine>) -> Result<Self, Error> {
-        let timing = Timing::new(options.raft_multiplier);
-        let dir = options.data_dir.as_ref().map(|dir| dir.join("raft"));
-        let opening = tokio::task::spawn_blocking(move || open_or_begin(dir.as_deref(), machine));
-        let opened = opening.await.map_err(|error| Error::Disk(error.to_string()))?;
-        let Opened { id, log, machine, space } =
-            opened.map_err(|fault| Error::Disk(fault.to_string()))?;
-        let network = Network::new(timing);
-        let config = Arc::new(config(timing, options.compaction));
-        let storage = (log.clone(), machine.clone());
-        let raft = openraft::Raft::new(id, config, network.clone(), storage.0, storage.1)
-            .await
-            .map_err(|fatal| Error::Stopped(fatal.to_string()))?;
-        let contact = Contact::default();
-        let judge = Judge {
-            id,
-            raft: raft.clone(),
-            network: network.clone(),
-            contact: contact.clone(),
-            timing,
-        };
-        let (sender, leadership) = watch::channel(Leadership::default());
-        let watcher = tokio::spawn(leadership::watch(judge.clone(), log.clone(), sender));
-        let proposer = Proposer::start(raft.clone(), timing);
-        tracing::info!(id, "raft started");
-        Ok(Self {
-            node: Arc::new(Node {
-                id,
-                raft,
-                log,
-                machine,
-                network,
-                proposer,
-                judge,
-                contact,
-                leadership,
-                timing,
-                space,
-                changing: tokio::sync::Mutex::default(),
-                receiving: tokio::sync::Mutex::default(),
-                watcher: watcher.abort_handle(),
-            }),
-        })
-    }
-
     /// Tells this server's raft id.
     pub fn id(&self) -> u64 {
         self.node.id
@@ -405,115 +346,6 @@ impl Raft {
         self.node.network.set_addresses(addresses.into_iter().collect());
     }
 
-    /// Answers a call of a raft peer.
-    pub async fn handle(&self, call: &[u8]) -> Vec<u8> {
-        let answer = match network::parse_call(call) {
-            None => Err("damaged or foreign raft call".into()),
-            Some((target, _)) if target != self.node.id => {
-                Err(format!("raft id {target} does not live here, {} does", self.node.id))
-            }
-            Some((_, call)) => self.answer(call).await,
-        };
-        network::emit_answer(&answer.unwrap_or_else(Answer::Refused))
-    }
-
-    async fn answer(&self, call: Call) -> Result<Answer, String> {
-        let raft = &self.node.raft;
-        match call {
-            Call::Append(rpc) => {
-                if let (Some(space), false) = (&self.node.space, rpc.entries.is_empty()) {
-                    space.check()?;
-                }
-                let answer = raft.append_entries(rpc).await.map_err(|error| error.to_string())?;
-                match &answer {
-                    AppendEntriesResponse::HigherVote(_) => {}
-                    AppendEntriesResponse::Success
-                    | AppendEntriesResponse::PartialSuccess(_)
-                    | AppendEntriesResponse::Conflict => self.node.contact.now(),
-                }
-                Ok(Answer::Append(answer))
-            }
-            Call::Vote(rpc) => {
-                raft.vote(rpc).await.map(Answer::Vote).map_err(|error| error.to_string())
-            }
-            Call::Piece(piece) => self.take_piece(piece).await,
-            Call::Elect => {
-                raft.trigger().elect().await.map_err(|fatal| fatal.to_string())?;
-                Ok(Answer::Elect)
-            }
-        }
-    }
-
-    /// Takes a piece of a snapshot, and installs it after the last one.
-    async fn take_piece(&self, piece: Piece) -> Result<Answer, String> {
-        if let Some(space) = &self.node.space {
-            space.check()?;
-        }
-        let raft = &self.node.raft;
-        let known = raft.metrics().borrow().vote;
-        if piece.vote < known {
-            return Ok(Answer::Piece(known, 0));
-        }
-        self.node.contact.now();
-        let mut receiving = self.node.receiving.lock().await;
-        let shelf = &self.node.machine.shelf;
-        let taken = receiving.take(&piece, || shelf.receive());
-        let (wanted, whole) = taken.map_err(|error| error.to_string())?;
-        let Some(whole) = whole else { return Ok(Answer::Piece(piece.vote, wanted)) };
-        let data = whole.finish().map_err(|error| error.to_string())?;
-        let snapshot = entry::Snapshot { meta: piece.meta, snapshot: Box::new(data) };
-        let installed = raft.install_full_snapshot(piece.vote, snapshot).await;
-        let answer = installed.map_err(|fatal| fatal.to_string())?;
-        Ok(Answer::Piece(answer.vote, wanted))
-    }
-
-    /// Tells the `raft` section of `info`, with Consul's names.
-    pub fn stats(&self) -> BTreeMap<String, String> {
-        let metrics = self.metrics();
-        let (configuration_index, servers) = self.configuration();
-        let voters = servers.iter().filter(|(_, is_voter)| *is_voter).count();
-        let is_voter = servers.iter().any(|(server, voter)| *voter && server.id == self.node.id);
-        let state = match metrics.state {
-            ServerState::Leader => "Leader",
-            ServerState::Candidate => "Candidate",
-            ServerState::Follower | ServerState::Learner => "Follower",
-            ServerState::Shutdown => "Shutdown",
-        };
-        let last_contact = match self.last_contact() {
-            None => "never".to_owned(),
-            Some(Duration::ZERO) => "0".to_owned(),
-            Some(since) => {
-                let nanos = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
-                agent_core::time::GoDuration(nanos).to_string()
-            }
-        };
-        let last = self.node.log.last();
-        let snapshot = metrics.snapshot;
-        let numbers = [
-            ("applied_index", log_index(metrics.last_applied.as_ref())),
-            ("commit_index", log_index(metrics.last_applied.as_ref())),
-            ("fsm_pending", 0),
-            ("last_log_index", log_index(last.as_ref())),
-            ("last_log_term", network::term_of(last.as_ref())),
-            ("last_snapshot_index", log_index(snapshot.as_ref())),
-            ("last_snapshot_term", network::term_of(snapshot.as_ref())),
-            ("latest_configuration_index", configuration_index),
-            ("num_peers", (voters.saturating_sub(usize::from(is_voter))) as u64),
-            ("protocol_version", 3),
-            ("protocol_version_max", 3),
-            ("protocol_version_min", 0),
-            ("snapshot_version_max", 1),
-            ("snapshot_version_min", 0),
-            ("term", metrics.current_term),
-        ];
-        let mut stats: BTreeMap<String, String> =
-            numbers.into_iter().map(|(name, value)| (name.into(), value.to_string())).collect();
-        stats.insert("state".into(), state.into());
-        stats.insert("last_contact".into(), last_contact);
-        stats.insert("latest_configuration".into(), configuration_text(&servers));
-        stats
-    }
-
     /// Stops the node and closes its files. Other handles then answer that it has stopped.
     pub async fn shutdown(&self) {
         if let Err(error) = self.node.raft.shutdown().await {
@@ -526,86 +358,7 @@ impl Raft {
     }
 }
 
-/// Go's text form of a configuration, as Consul's `info` prints it.
-fn configuration_text(servers: &[(Server, bool)]) -> String {
-    let servers: Vec<String> = servers
-        .iter()
-        .map(|(server, is_voter)| {
-            let suffrage = if *is_voter { "Voter" } else { "Nonvoter" };
-            format!("{{Suffrage:{suffrage} ID:{} Address:{}}}", server.node_id, server.address)
-        })
-        .collect();
-    format!("[{}]", servers.join(" "))
-}
-
 /// Tells an index as everyone outside sees it: openraft's first entry has 0, ours has 1.
 fn log_index(id: Option<&LogId>) -> Index {
     id.map_or(0, |id| id.index + 1)
-}
-
-fn config(timing: Timing, compaction: Compaction) -> openraft::Config {
-    let millis = |span: Duration| u64::try_from(span.as_millis()).expect("timings are short");
-    openraft::Config {
-        cluster_name: "reeve".into(),
-        heartbeat_interval: millis(timing.heartbeat),
-        election_timeout_min: millis(timing.election_min),
-        election_timeout_max: millis(timing.election_max),
-        install_snapshot_timeout: millis(timing.catch_up),
-        max_payload_entries: 512,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(compaction.every),
-        max_in_snapshot_log_to_keep: compaction.keep,
-        purge_batch_size: 64,
-        ..openraft::Config::default()
-    }
-}
-
-fn new_id() -> u64 {
-    // Never 0, which is nobody's.
-    RandomState::new().hash_one(SystemTime::now()).max(1)
-}
-
-/// Opens what is in `dir`; sets it aside and begins anew if it cannot be trusted. Blocks.
-fn open_or_begin(dir: Option<&Path>, machine: Arc<dyn StateMachine>) -> Result<Opened, Fault> {
-    let Some(dir) = dir else {
-        let machine = Machine::open(machine, Shelf::open(None)?)?;
-        return Ok(Opened { id: new_id(), log: Log::in_memory(), machine, space: None });
-    };
-    match open_dir(dir, Arc::clone(&machine)) {
-        Err(Fault::Damaged(what)) => {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            let aside = dir.with_file_name(format!("raft.damaged-{}", now.as_secs()));
-            std::fs::rename(dir, &aside)?;
-            tracing::error!(
-                "raft log is damaged ({what}); set aside as {}. This server starts anew with a new \
-                 raft id and takes the state from the others",
-                aside.display()
-            );
-            open_dir(dir, machine)
-        }
-        opened => opened,
-    }
-}
-
-fn open_dir(dir: &Path, machine: Arc<dyn StateMachine>) -> Result<Opened, Fault> {
-    let (disk, found) = Disk::open(dir, new_id())?;
-    let opened = Shelf::open(Some(dir.join("snapshot"))).and_then(|shelf| {
-        let have = shelf.current().and_then(|(head, _)| head.meta.last_log_id);
-        if have < found.purged {
-            return Err(Fault::Damaged("the snapshot of entries no longer in the log".into()));
-        }
-        if have.is_some() && found.vote.is_none() {
-            return Err(Fault::Damaged("there is a snapshot but no vote".into()));
-        }
-        Ok(Machine::open(machine, shelf)?)
-    });
-    match opened {
-        Ok(machine) => {
-            let (id, space) = (found.id, Some(Space::new(dir)));
-            Ok(Opened { id, log: Log::on_disk(disk, &found), machine, space })
-        }
-        Err(fault) => {
-            disk.close();
-            Err(fault)
-        }
-    }
 }

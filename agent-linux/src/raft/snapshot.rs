@@ -2,8 +2,7 @@
 //!
 //! ```text
 //! <dir>/snapshot/<term>-<index>-<lot>.snap
-//! magic · u32 length of the head · head (openraft's meta, index of the state) · state ·
-//! CRC-32 of all
+//! magic · u32 length of the head · head (openraft's meta, index of the state) · state · CRC-32
 //! ```
 //!
 //! A snapshot is written aside, synced, renamed, and the directory synced; only then is it current,

@@ -67,9 +67,9 @@ pub async fn serve<H: Handler>(
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => {
-                    let Some(seat) = Census::seat(&census, from.ip(), limits.connections_per_ip_max)
-                    else {
-                        tracing::debug!(%from, "rpc connection refused: too many from there");
+                    let max = limits.connections_per_ip_max;
+                    let Some(seat) = Census::seat(&census, from.ip(), max) else {
+                        tracing::debug!(%from, "rpc: too many connections from one address");
                         continue;
                     };
                     let served = connection(stream, handler.clone(), raft.clone(), limits.clone());

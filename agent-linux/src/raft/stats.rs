@@ -1,0 +1,67 @@
+//! What `info` tells about raft, with Consul's names.
+
+use super::{Raft, Server, log_index, network};
+use openraft::ServerState;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+impl Raft {
+    /// Tells the `raft` section of `info`, with Consul's names.
+    pub fn stats(&self) -> BTreeMap<String, String> {
+        let metrics = self.metrics();
+        let (configuration_index, servers) = self.configuration();
+        let voters = servers.iter().filter(|(_, is_voter)| *is_voter).count();
+        let is_voter = servers.iter().any(|(server, voter)| *voter && server.id == self.node.id);
+        let state = match metrics.state {
+            ServerState::Leader => "Leader",
+            ServerState::Candidate => "Candidate",
+            ServerState::Follower | ServerState::Learner => "Follower",
+            ServerState::Shutdown => "Shutdown",
+        };
+        let last_contact = match self.last_contact() {
+            None => "never".to_owned(),
+            Some(Duration::ZERO) => "0".to_owned(),
+            Some(since) => {
+                let nanos = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
+                agent_core::time::GoDuration(nanos).to_string()
+            }
+        };
+        let last = self.node.log.last();
+        let snapshot = metrics.snapshot;
+        let numbers = [
+            ("applied_index", log_index(metrics.last_applied.as_ref())),
+            ("commit_index", log_index(metrics.last_applied.as_ref())),
+            ("fsm_pending", 0),
+            ("last_log_index", log_index(last.as_ref())),
+            ("last_log_term", network::term_of(last.as_ref())),
+            ("last_snapshot_index", log_index(snapshot.as_ref())),
+            ("last_snapshot_term", network::term_of(snapshot.as_ref())),
+            ("latest_configuration_index", configuration_index),
+            ("num_peers", (voters.saturating_sub(usize::from(is_voter))) as u64),
+            ("protocol_version", 3),
+            ("protocol_version_max", 3),
+            ("protocol_version_min", 0),
+            ("snapshot_version_max", 1),
+            ("snapshot_version_min", 0),
+            ("term", metrics.current_term),
+        ];
+        let mut stats: BTreeMap<String, String> =
+            numbers.into_iter().map(|(name, value)| (name.into(), value.to_string())).collect();
+        stats.insert("state".into(), state.into());
+        stats.insert("last_contact".into(), last_contact);
+        stats.insert("latest_configuration".into(), configuration_text(&servers));
+        stats
+    }
+}
+
+/// Go's text form of a configuration, as Consul's `info` prints it.
+fn configuration_text(servers: &[(Server, bool)]) -> String {
+    let servers: Vec<String> = servers
+        .iter()
+        .map(|(server, is_voter)| {
+            let suffrage = if *is_voter { "Voter" } else { "Nonvoter" };
+            format!("{{Suffrage:{suffrage} ID:{} Address:{}}}", server.node_id, server.address)
+        })
+        .collect();
+    format!("[{}]", servers.join(" "))
+}
