@@ -18,6 +18,9 @@ use std::time::SystemTime;
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
 use crate::config::{Log, LogLevel};
 use file::LogFile;
 
@@ -25,6 +28,9 @@ use file::LogFile;
 const LINES_KEPT_MAX: usize = 512;
 /// Bytes of one line kept; longer ones are cut.
 const LINE_KEPT_BYTES_MAX: usize = 4096;
+
+/// Lines that wait for a follower; one that does not keep up misses what does not fit.
+const FOLLOWED_LINES_MAX: usize = 512;
 
 /// The process' one logger.
 static LOGGER: OnceLock<Logger> = OnceLock::new();
@@ -53,11 +59,20 @@ impl std::error::Error for Error {}
 struct Sinks {
     file: Option<LogFile>,
     kept: VecDeque<(LogLevel, String)>,
+    followers: Vec<Follower>,
+}
+
+/// Somebody who reads the log as it is written.
+struct Follower {
+    level: LogLevel,
+    lines: mpsc::Sender<Bytes>,
 }
 
 /// What logs.
 struct Logger {
     level: AtomicU8,
+    /// The most talkative level that a follower wants.
+    followed: AtomicU8,
     json: bool,
     sinks: Mutex<Sinks>,
 }
@@ -72,9 +87,10 @@ struct Front;
 /// [`Error::File`] if the file cannot be opened, [`Error::Twice`] if logging has started before.
 pub fn start(config: &Log) -> Result<(), Error> {
     let file = LogFile::open(config).map_err(Error::File)?;
-    let sinks = Sinks { file, kept: VecDeque::new() };
+    let sinks = Sinks { file, kept: VecDeque::new(), followers: Vec::new() };
     let level = AtomicU8::new(config.level as u8);
-    let logger = Logger { level, json: config.json, sinks: Mutex::new(sinks) };
+    let followed = AtomicU8::new(LogLevel::Error as u8);
+    let logger = Logger { level, followed, json: config.json, sinks: Mutex::new(sinks) };
     LOGGER.set(logger).map_err(|_| Error::Twice)?;
     tracing::subscriber::set_global_default(Front).map_err(|_| Error::Twice)
 }
@@ -94,7 +110,44 @@ pub fn recent(level: LogLevel) -> Vec<String> {
     kept.iter().filter(|(of, _)| *of <= level).map(|(_, line)| line.clone()).collect()
 }
 
+/// Hands out lines of a level or above as they are written, each with its newline, until the
+/// receiver is dropped. The level may be more talkative than that of the other sinks.
+pub fn follow(level: Level) -> mpsc::Receiver<Bytes> {
+    let (lines, followed) = mpsc::channel(FOLLOWED_LINES_MAX);
+    if let Some(logger) = LOGGER.get() {
+        let mut sinks = logger.sinks();
+        sinks.followers.push(Follower { level: level_of(&level), lines });
+        logger.followed.store(sinks.followed(), Ordering::Relaxed);
+        drop(sinks);
+        tracing::callsite::rebuild_interest_cache();
+    }
+    followed
+}
+
+impl Sinks {
+    /// Finds the most talkative level that a follower wants.
+    fn followed(&self) -> u8 {
+        self.followers.iter().map(|follower| follower.level as u8).max().unwrap_or(0)
+    }
+}
+
+impl Follower {
+    /// Hands a line over if it is wanted; tells whether the follower is still there.
+    fn offer(&self, level: LogLevel, line: &str) -> bool {
+        if level > self.level {
+            return !self.lines.is_closed();
+        }
+        let sent = self.lines.try_send(Bytes::copy_from_slice(line.as_bytes()));
+        !matches!(sent, Err(mpsc::error::TrySendError::Closed(_)))
+    }
+}
+
 impl Logger {
+    /// Tells the most talkative level that any sink wants.
+    fn wanted(&self) -> u8 {
+        self.level.load(Ordering::Relaxed).max(self.followed.load(Ordering::Relaxed))
+    }
+
     /// Opens the sinks; a panic while they were open left them usable.
     fn sinks(&self) -> MutexGuard<'_, Sinks> {
         self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
@@ -106,6 +159,15 @@ impl Logger {
         let mut text = line::format(now, level, event, self.json);
         text.push('\n');
         let mut sinks = self.sinks();
+        let count = sinks.followers.len();
+        sinks.followers.retain(|follower| follower.offer(level, &text));
+        if sinks.followers.len() != count {
+            self.followed.store(sinks.followed(), Ordering::Relaxed);
+        }
+        let shown = self.level.load(Ordering::Relaxed);
+        if !is_shown(shown, level, event.metadata().target()) {
+            return;
+        }
         let _ = std::io::stdout().write_all(text.as_bytes());
         if let Some(file) = &mut sinks.file {
             let _ = file.write(text.as_bytes());
@@ -144,12 +206,12 @@ fn is_shown(shown: u8, level: LogLevel, target: &str) -> bool {
 impl Subscriber for Front {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let Some(logger) = LOGGER.get() else { return false };
-        let shown = logger.level.load(Ordering::Relaxed);
-        metadata.is_event() && is_shown(shown, level_of(metadata.level()), metadata.target())
+        metadata.is_event()
+            && is_shown(logger.wanted(), level_of(metadata.level()), metadata.target())
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        let shown = LOGGER.get()?.level.load(Ordering::Relaxed);
+        let shown = LOGGER.get()?.wanted();
         let filters = [
             LevelFilter::ERROR,
             LevelFilter::WARN,
@@ -179,6 +241,18 @@ impl Subscriber for Front {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn followers_get_the_lines_of_their_level() {
+        let (lines, mut followed) = mpsc::channel(1);
+        let follower = Follower { level: LogLevel::Warn, lines };
+        assert!(follower.offer(LogLevel::Info, "not wanted"));
+        assert!(follower.offer(LogLevel::Error, "first"));
+        assert!(follower.offer(LogLevel::Warn, "does not fit"));
+        assert_eq!(followed.try_recv().unwrap(), "first");
+        drop(followed);
+        assert!(!follower.offer(LogLevel::Info, "nobody hears"));
+    }
 
     #[test]
     fn libraries_are_heard_only_by_who_looks_for_a_fault() {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use agent_core::model::request::{Error, Kind, Request};
+use agent_linux::config::cidr::Cidr;
 use agent_linux::endpoint::agent::{Agent, Answering, Op, Reply};
 use agent_linux::endpoint::{self, Endpoint};
 use agent_linux::http::{self, Asking, Http, Servers, Settings};
@@ -9,11 +10,11 @@ use agent_linux::raft::{self, Raft};
 use agent_linux::rpc::route::{self, Router};
 use agent_linux::store::Store;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 /// How long a test waits for an answer: machines may be slow.
@@ -352,6 +353,45 @@ async fn blocked_endpoints_are_forbidden() {
     let want = "Endpoint is blocked by agent configuration";
     assert_eq!((answer.status(), answer.text()), (403, want));
     assert_eq!(answer.header("X-Own"), Some("yes"));
+}
+
+#[tokio::test]
+async fn writes_are_taken_from_allowed_networks_only() {
+    for (network, status) in [("10.0.0.0/8", 403), ("127.0.0.0/8", 200)] {
+        let edge = Edge::start(Arc::new(Silent::default()), |settings| {
+            settings.allow_write_from.extend(Cidr::parse(network));
+        })
+        .await;
+        assert_eq!(edge.ask("PUT", "/v1/agent/leave", "").await.status(), status);
+        assert_eq!(edge.ask("GET", "/v1/acl/list", "").await.status(), 401);
+    }
+}
+
+#[tokio::test]
+async fn the_log_is_streamed_as_it_is_written() {
+    let (lines, followed) = mpsc::channel(8);
+    let followed = Mutex::new(Some(followed));
+    let edge = Edge::start(Arc::new(Silent::default()), |settings| {
+        settings.monitor = Some(Arc::new(move |level| {
+            assert_eq!(level, tracing::Level::WARN);
+            followed.lock().unwrap().take().unwrap()
+        }));
+    })
+    .await;
+    let mut client = edge.client().await;
+    client.send(b"GET /v1/agent/monitor?loglevel=warn HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let head = client.answer().await.unwrap();
+    assert_eq!((head.status(), head.header("Transfer-Encoding")), (200, Some("chunked")));
+    for line in ["one\n", "two\n"] {
+        lines.send(line.into()).await.unwrap();
+        while !client.read.ends_with(b"\n\r\n") {
+            assert!(client.more().await);
+        }
+        assert_eq!(client.read, format!("4\r\n{line}\r\n").as_bytes());
+        client.read.clear();
+    }
+    drop(client);
+    timeout(PATIENCE, lines.closed()).await.unwrap();
 }
 
 #[tokio::test]

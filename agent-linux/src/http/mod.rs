@@ -46,6 +46,7 @@ mod view;
 
 pub use server::{Listener, serve};
 
+use crate::config::cidr::Cidr;
 use crate::endpoint::Endpoint;
 use crate::endpoint::agent::Agent;
 use agent_core::model::request::{Outcome, Request};
@@ -98,6 +99,8 @@ pub struct Settings {
     pub response_headers: Vec<(String, String)>,
     /// Path prefixes that are refused (`http_config.block_endpoints`).
     pub block_endpoints: Vec<String>,
+    /// Networks from which writes are taken (`http_config.allow_write_http_from`); empty for all.
+    pub allow_write_from: Vec<Cidr>,
     /// Whether `/v1/agent/metrics` also speaks Prometheus (`prometheus_retention_time` above 0).
     pub prometheus: bool,
     /// Where `/v1/agent/monitor` gets its lines from.
@@ -118,6 +121,7 @@ impl Settings {
             discovery_max_stale: Duration::ZERO,
             response_headers: Vec::new(),
             block_endpoints: Vec::new(),
+            allow_write_from: Vec::new(),
             prometheus: false,
             monitor: None,
         }

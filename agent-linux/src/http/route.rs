@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 use hyper::header::ALLOW;
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Response, StatusCode};
+use std::net::IpAddr;
 
 /// A request as the subjects see it: everything but its body.
 pub(super) struct Call<'a> {
@@ -240,7 +241,12 @@ pub(super) fn act_of<'p>(method: &Method, path: &'p str) -> Option<(Act, &'p str
 }
 
 /// Serves one request from its head to the response.
-pub(super) async fn answer(http: &Http, parts: Parts, body: Incoming) -> Response<Body> {
+pub(super) async fn answer(
+    http: &Http,
+    from: Option<IpAddr>,
+    parts: Parts,
+    body: Incoming,
+) -> Response<Body> {
     let settings = &http.settings;
     let by_router = |page| finish(page, Audience::Router, &parts.headers, &[]);
     let query = parts.uri.query();
@@ -252,6 +258,9 @@ pub(super) async fn answer(http: &Http, parts: Parts, body: Incoming) -> Respons
     };
     match find(&path) {
         Found::Row(row, rest) => {
+            if let Some(page) = guard(settings, from, &parts.method, &path) {
+                return finish(page, Audience::Api, &parts.headers, &settings.response_headers);
+            }
             let page = serve_row(http, row, &path, rest, &parts, body).await;
             match page {
                 Served::Page(page) => {
@@ -276,6 +285,22 @@ pub(super) async fn answer(http: &Http, parts: Parts, body: Incoming) -> Respons
     }
 }
 
+/// Refuses what the configuration shuts off: paths, and writes from foreign networks. A Unix
+/// socket has no network: its file's permissions decide.
+fn guard(settings: &Settings, from: Option<IpAddr>, method: &Method, path: &str) -> Option<Page> {
+    if settings.block_endpoints.iter().any(|prefix| path.starts_with(prefix.as_str())) {
+        let text = "Endpoint is blocked by agent configuration";
+        return Some(Page::text(StatusCode::FORBIDDEN, text));
+    }
+    let is_read = *method == Method::GET || *method == Method::HEAD || *method == Method::OPTIONS;
+    let allowed = &settings.allow_write_from;
+    let is_foreign = |from| !allowed.is_empty() && !allowed.iter().any(|net| net.contains(from));
+    if !is_read && from.is_some_and(is_foreign) {
+        return Some(Page::text(StatusCode::FORBIDDEN, "Access is restricted"));
+    }
+    None
+}
+
 /// What came of a row.
 enum Served {
     /// A page.
@@ -294,10 +319,6 @@ async fn serve_row(
     incoming: Incoming,
 ) -> Served {
     let settings = &http.settings;
-    if settings.block_endpoints.iter().any(|prefix| path.starts_with(prefix.as_str())) {
-        let text = "Endpoint is blocked by agent configuration";
-        return Served::Page(Page::text(StatusCode::FORBIDDEN, text));
-    }
     let Some((_, act)) = row.acts.iter().find(|(method, _)| *method == parts.method) else {
         return Served::Page(other_method(row, &parts.method));
     };

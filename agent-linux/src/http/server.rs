@@ -5,6 +5,7 @@ use super::{HEAD_BYTES_MAX, Http, route};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rustix::net::sockopt;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -18,6 +19,11 @@ use tokio::sync::{mpsc, watch};
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// Time that requests under way have once the agent stops.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
+
+/// Silence after which the kernel asks whether the client is still there.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+/// Time between such questions.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
 
 /// Where connections come from.
 pub enum Listener {
@@ -61,7 +67,7 @@ pub async fn serve(
                     let held = (ticket, alive.clone());
                     tokio::spawn(async move {
                         if first_byte(&stream, shutdown.clone()).await {
-                            converse(stream, http, shutdown).await;
+                            converse(stream, Some(ip), http, shutdown).await;
                         }
                         drop(held);
                     });
@@ -70,7 +76,7 @@ pub async fn serve(
                     let (http, shutdown) = (Arc::clone(&http), shutdown.clone());
                     let held = alive.clone();
                     tokio::spawn(async move {
-                        converse(stream, http, shutdown).await;
+                        converse(stream, None, http, shutdown).await;
                         drop(held);
                     });
                 }
@@ -115,15 +121,28 @@ async fn accept(listener: &Listener) -> std::io::Result<Peer> {
 async fn first_byte(stream: &TcpStream, mut shutdown: watch::Receiver<bool>) -> bool {
     tokio::select! {
         ready = stream.ready(Interest::READABLE) => {
-            ready.is_ok() && stream.set_nodelay(true).is_ok()
+            ready.is_ok() && prepare(stream).is_ok()
         }
         () = stopped(&mut shutdown) => false,
     }
 }
 
+/// Sets a socket up: answers go out at once, and a client that vanished is noticed in the end, or
+/// its idle connection would stay for ever.
+fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_AFTER)?;
+    Ok(sockopt::set_tcp_keepintvl(stream, KEEPALIVE_EVERY)?)
+}
+
 /// Serves the requests of one connection, one after the other.
-async fn converse<S>(stream: S, http: Arc<Http>, mut shutdown: watch::Receiver<bool>)
-where
+async fn converse<S>(
+    stream: S,
+    from: Option<IpAddr>,
+    http: Arc<Http>,
+    mut shutdown: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let phase = Phase::default();
@@ -133,7 +152,7 @@ where
         async move {
             phase.begin();
             let (parts, body) = hyper::Request::into_parts(request);
-            let response = route::answer(&http, parts, body).await;
+            let response = route::answer(&http, from, parts, body).await;
             phase.end();
             Ok::<_, Infallible>(response)
         }
