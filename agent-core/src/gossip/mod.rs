@@ -119,6 +119,17 @@ pub enum Refusal {
     Full,
 }
 
+#[cfg(feature = "alloc")]
+impl core::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Pool => f.write_str("datagram of another gossip pool or datacenter"),
+            Self::Member(why) => f.write_str(why),
+            Self::Full => f.write_str("the table of members is full"),
+        }
+    }
+}
+
 /// What the application should know.
 #[cfg(feature = "alloc")]
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use super::snapshot::Snapshot;
-use super::{Member, MemberStatus, Options, Stats, stream};
+use super::{Kind, Member, MemberStatus, Options, Stats, stream};
 
 /// How often a free port for both UDP and TCP is looked for, if any port will do.
 const BIND_ATTEMPTS: usize = 16;
@@ -31,6 +31,8 @@ const GENERATION_EPOCH_SECS: u64 = 1_704_067_200;
 /// What the handle and all tasks of one pool share.
 pub(super) struct Inner {
     pub(super) local_addr: SocketAddr,
+    /// Which pool, for the log.
+    name: &'static str,
     pool: Mutex<Pool>,
     socket: UdpSocket,
     origin: Clock,
@@ -64,6 +66,10 @@ pub(super) async fn start(options: Options) -> io::Result<Arc<Inner>> {
     let origin = Clock::now();
     let seed = seed(options.meta.node(), local_addr);
     let now = Instant::default();
+    let name = match options.config.kind {
+        Kind::Lan => "lan",
+        Kind::Wan => "wan",
+    };
     let pool = Pool::new(options.config, options.meta, advertise, generation, seed, now)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let mut back = Vec::new();
@@ -74,6 +80,7 @@ pub(super) async fn start(options: Options) -> io::Result<Arc<Inner>> {
     }
     let inner = Arc::new(Inner {
         local_addr,
+        name,
         pool: Mutex::new(pool),
         socket,
         origin,
@@ -135,7 +142,7 @@ async fn run(inner: Arc<Inner>) {
     let mut buffer = vec![0; PACKET_BYTES_MAX + 1];
     // Sends never wait; this waits once, so that the first of them finds a registered socket.
     if let Err(error) = inner.socket.writable().await {
-        tracing::warn!(%error, "gossip: socket not writable");
+        tracing::warn!(%error, "socket not writable");
     }
     loop {
         inner.flush(&mut buffer);
@@ -152,7 +159,7 @@ async fn run(inner: Arc<Inner>) {
             _ = stopped.wait_for(|stopped| *stopped) => return,
             readable = inner.socket.readable() => match readable {
                 Ok(()) => inner.read(&mut buffer),
-                Err(error) => tracing::warn!(%error, "gossip: socket not readable"),
+                Err(error) => tracing::warn!(%error, "socket not readable"),
             },
             () = inner.wake.notified() => {}
             () = sleep => {}
@@ -188,7 +195,7 @@ impl Inner {
                 // A peer's port that was closed answers by ICMP; the probe will tell.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
                 Err(error) => {
-                    tracing::warn!(%error, "gossip: receive failed");
+                    tracing::warn!(%error, "receive failed");
                     return;
                 }
             }
@@ -204,7 +211,7 @@ impl Inner {
             while let Some(transmit) = pool.poll_transmit(now, buffer) {
                 // A full socket or a dead route loses datagrams, as networks do.
                 if let Err(error) = self.socket.try_send_to(&buffer[..transmit.len], transmit.to) {
-                    tracing::trace!(%error, to = %transmit.to, "gossip: send failed");
+                    tracing::trace!(%error, to = %transmit.to, "send failed");
                 }
             }
             while let Some(event) = pool.poll_event() {
@@ -226,33 +233,29 @@ impl Inner {
 
     /// Acts on one event; true if the list of members changed.
     fn handle_event(self: &Arc<Self>, event: Event) -> bool {
+        let pool = self.name;
         match event {
             Event::Member { name, address, change } => {
                 match change {
-                    Change::Joined => tracing::info!("gossip: member joined: {name} {address}"),
-                    Change::Updated => tracing::debug!("gossip: member update: {name} {address}"),
-                    Change::Leaving => tracing::debug!("gossip: member leaving: {name} {address}"),
-                    Change::Left => tracing::info!("gossip: member left: {name} {address}"),
-                    Change::Failed => tracing::info!("gossip: member failed: {name} {address}"),
-                    Change::Reaped => tracing::info!("gossip: member reaped: {name} {address}"),
+                    Change::Joined => tracing::info!("{pool}: member joined: {name} {address}"),
+                    Change::Updated => tracing::debug!("{pool}: member update: {name} {address}"),
+                    Change::Leaving => tracing::debug!("{pool}: member leaving: {name} {address}"),
+                    Change::Left => tracing::info!("{pool}: member left: {name} {address}"),
+                    Change::Failed => tracing::info!("{pool}: member failed: {name} {address}"),
+                    Change::Reaped => tracing::info!("{pool}: member reaped: {name} {address}"),
                 }
                 return true;
             }
             Event::Conflict { name, holder, claimant } => {
                 let holder = holder.map_or_else(|| "this agent".into(), |at| at.to_string());
                 tracing::error!(
-                    "gossip: name conflict for '{name}': {holder} keeps it, {claimant} is ignored"
+                    "{pool}: name conflict for '{name}': {holder} keeps it, {claimant} is ignored"
                 );
             }
-            Event::Refused { from, why } => {
-                tracing::warn!(%from, "gossip: refused: {why:?}");
-            }
+            Event::Refused { from, why } => tracing::warn!("{pool}: refused {from}: {why}"),
             Event::SyncDue { peer } => stream::spawn_repair(self, peer),
             Event::Renewed { generation } => {
-                tracing::warn!(
-                    generation,
-                    "gossip: the pool held this agent to be gone; back again"
-                );
+                tracing::warn!(generation, "the pool held this agent to be gone; back again");
                 self.renewed.store(u64::from(generation), Ordering::Relaxed);
                 self.dirty.store(true, Ordering::Relaxed);
                 return true;
@@ -330,7 +333,7 @@ impl Inner {
         let living = living.map(|member| member.addr).collect();
         let generation = self.renewed.load(Ordering::Relaxed) as u32;
         if let Err(error) = lock(snapshot).save(generation, left, living) {
-            tracing::warn!(%error, "gossip: snapshot not written");
+            tracing::warn!(%error, "snapshot not written");
         }
     }
 
@@ -345,7 +348,7 @@ impl Inner {
         // The guard that `wait_for` answers must be gone before the value is written below.
         let late = tokio::time::timeout(wait, left.wait_for(|left| *left)).await.is_err();
         if late {
-            tracing::warn!("gossip: leaving took too long");
+            tracing::warn!("leaving took too long");
         }
         self.left.send_replace(true);
         self.save_snapshot();

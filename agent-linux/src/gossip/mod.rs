@@ -161,7 +161,7 @@ impl Gossip {
         let updated = self.inner.drive(|pool, now| pool.update_meta(now, change));
         match updated {
             Ok(()) => self.inner.changed(),
-            Err(error) => tracing::warn!(%error, "gossip: metadata not published"),
+            Err(error) => tracing::warn!(%error, "metadata not published"),
         }
     }
 

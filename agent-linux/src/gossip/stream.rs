@@ -67,13 +67,13 @@ pub(super) async fn listen(inner: Arc<Inner>, listener: TcpListener) {
                     let answered = timeout(EXCHANGE_TIMEOUT, answer(&task, stream, from)).await;
                     match answered.unwrap_or(Err(Failure::Late)) {
                         Ok(()) => {}
-                        Err(error) => tracing::debug!(%from, %error, "gossip: exchange failed"),
+                        Err(error) => tracing::debug!(%from, %error, "exchange failed"),
                     }
                     drop(slot);
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "gossip: accept failed");
+                tracing::warn!(%error, "accept failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -144,7 +144,7 @@ pub(super) fn spawn_repair(inner: &Arc<Inner>, peer: SocketAddr) {
     let task = Arc::clone(inner);
     inner.spawn(async move {
         if let Err(error) = exchange(&task, peer, Purpose::Repair).await {
-            tracing::debug!(%peer, %error, "gossip: exchange failed");
+            tracing::debug!(%peer, %error, "exchange failed");
         }
     });
 }
@@ -155,16 +155,16 @@ pub(super) async fn rejoin(inner: Arc<Inner>, members: Vec<SocketAddr>) {
         for peer in &members {
             match exchange(&inner, *peer, Purpose::Join).await {
                 Ok(()) => {
-                    tracing::info!("gossip: re-joined to previously known node {peer}");
+                    tracing::info!("re-joined to previously known node {peer}");
                     return;
                 }
-                Err(error) => tracing::debug!(%peer, %error, "gossip: rejoin failed"),
+                Err(error) => tracing::debug!(%peer, %error, "rejoin failed"),
             }
         }
         if inner.members().len() > 1 {
             return;
         }
-        tracing::warn!("gossip: no previously known node answers; trying again");
+        tracing::warn!("no previously known node answers; trying again");
         tokio::time::sleep(REJOIN_PERIOD).await;
     }
 }
