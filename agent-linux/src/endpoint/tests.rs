@@ -131,12 +131,10 @@ async fn a_restored_snapshot_ends_every_wait() {
         let endpoint = endpoint.clone();
         async move { endpoint.serve(get("a", index + 1000, 20_000)).await }
     });
-    tokio::task::yield_now().await;
-    // Restored until somebody waited: the wait may not have begun at the first attempt.
-    while !waiting.is_finished() {
-        store.restore(&mut bytes.as_slice()).unwrap();
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    while store.watched() == 0 {
+        tokio::task::yield_now().await;
     }
+    store.restore(&mut bytes.as_slice()).unwrap();
     assert_eq!(waiting.await.unwrap().unwrap().meta.index, index);
     raft.shutdown().await;
 }

@@ -102,3 +102,6 @@ pub async fn run<M>(
 async fn ask(endpoint: &Endpoint, command: Command) -> Outcome {
     endpoint.serve(Request { options: Options::default(), body: Body::Command(command) }).await
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,9 +2,7 @@
 //!
 //! A server that joins is added (it learns first, then votes), one that leaves is removed, and a
 //! failed one is removed once another joined and enough others are left, as Consul's autopilot
-//! does.
-//! Source:
-//! <https://developer.hashicorp.com/consul/tutorials/datacenter-operations/autopilot-datacenter-operations>.
+//! does. Source: <https://developer.hashicorp.com/consul/docs/agent/config> (`autopilot`).
 
 use super::{Pool, Settings};
 use crate::gossip::{Member, MemberStatus, Role};
@@ -73,7 +71,7 @@ async fn take(raft: &Raft, step: &Step) -> Taken {
     let done: Result<Taken, Error> = match step {
         Step::Add(server) => {
             let (name, address) = (&server.name, server.address);
-            tracing::info!(name, %address, "leader: adding server to the raft configuration");
+            tracing::info!(name, %address, "leader: adding server to raft");
             raft.add_server(server.clone()).await.map(|()| Taken::Added)
         }
         Step::Remove(server, reason) => {

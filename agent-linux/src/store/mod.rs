@@ -207,6 +207,12 @@ impl Store {
         lock(&self.delays).remaining(key, Instant::now())
     }
 
+    /// Tells how many scopes somebody waits for.
+    #[cfg(test)]
+    pub(crate) fn watched(&self) -> usize {
+        lock(&self.watchers).len()
+    }
+
     /// Replaces everything and rings every watch.
     fn replace(&self, mut tables: Tables) {
         let _writing = lock(&self.writer);

@@ -1,7 +1,7 @@
 //! Every row out and in.
 //!
 //! ```text
-//! "RVSN" · version u8 · then frames: length u32 LE · CRC-32 of the body u32 LE · body (Row)
+//! "RVSN" · version u8 · frames: length u32 LE · CRC-32 of the body u32 LE · body (postcard Row)
 //! the last frame is Row::End, so that a cut file is found out
 //! ```
 

@@ -424,7 +424,7 @@ async fn a_write_wakes_exactly_those_whom_it_concerns() {
     server.done(Op::DeleteTree("a/".into()));
     assert_eq!(woken.iter().filter(|watch| rung(watch)).count(), woken.len());
     drop((woken, asleep));
-    assert_eq!(lock(&server.store.watchers).len(), 0);
+    assert_eq!(server.store.watched(), 0);
 }
 
 /// Whether a watch has rung since it was last asked.

@@ -5,8 +5,8 @@
 //! row        which selectors each kind of row has, and their values
 //! ```
 //!
-//! Source: <https://developer.hashicorp.com/consul/api-docs/features/filtering>. Expressions come
-//! from clients: their length, nesting and patterns are bounded.
+//! Expressions come from clients: their length, nesting and patterns are bounded.
+//! Source: <https://developer.hashicorp.com/consul/api-docs/features/filtering>.
 
 mod parse;
 mod row;

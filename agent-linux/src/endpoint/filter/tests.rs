@@ -1,3 +1,5 @@
+//! What expressions select, and how bad ones are refused.
+
 use super::*;
 use agent_core::model::check::{Check, Status};
 use agent_core::model::health::Instance;

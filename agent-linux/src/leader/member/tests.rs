@@ -1,3 +1,5 @@
+//! The catalog follows the pool.
+
 use super::*;
 use crate::gossip::Meta;
 use agent_core::model::Stamp;

@@ -1,3 +1,5 @@
+//! The raft configuration follows the pool.
+
 use super::*;
 use crate::gossip::Meta;
 
