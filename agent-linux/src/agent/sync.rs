@@ -107,7 +107,7 @@ impl<A: Ask> Syncer<A> {
         }
         let mut dirty = self.local.watch_dirty();
         let mut failures = 0;
-        // From here on whoever registers waits for the catalog: it is taken to take what it is told.
+        // From here on whoever registers waits for the catalog, which is trusted to take it.
         self.local.set_settled(0, Catalog::Takes);
         loop {
             let result = self.full().await;
