@@ -195,6 +195,9 @@ async fn a_restarted_member_comes_back_by_its_snapshot() {
     drop(agent);
     let agent = start(fourth.clone()).await;
     assert_eq!(agent.members().len(), 1, "a graceful leave ends the membership");
+    assert_eq!(agent.join(&[agents[0].local_addr()]).await.0, 1);
+    until(&agent, |members| alive(members) == 4).await;
+    agent.leave().await;
     agent.shutdown().await;
     drop(agent);
     fourth.rejoin_after_leave = true;

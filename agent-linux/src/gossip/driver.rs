@@ -61,7 +61,7 @@ pub(super) async fn start(options: Options) -> io::Result<Arc<Inner>> {
     if advertise.port() == 0 {
         advertise.set_port(local_addr.port());
     }
-    let snapshot = options.snapshot_path.map(Snapshot::open).transpose()?;
+    let mut snapshot = options.snapshot_path.map(Snapshot::open).transpose()?;
     let generation = next_generation(snapshot.as_ref());
     let origin = Clock::now();
     let seed = seed(options.meta.node(), local_addr);
@@ -73,8 +73,10 @@ pub(super) async fn start(options: Options) -> io::Result<Arc<Inner>> {
     let pool = Pool::new(options.config, options.meta, advertise, generation, seed, now)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let mut back = Vec::new();
-    let wanted = |snapshot: &&Snapshot| !snapshot.left() || options.rejoin_after_leave;
-    if let Some(snapshot) = snapshot.as_ref().filter(wanted) {
+    if let Some(snapshot) = &mut snapshot {
+        if snapshot.left() && !options.rejoin_after_leave {
+            snapshot.forget_members();
+        }
         back = snapshot.members().to_vec();
         back.retain(|address| *address != advertise);
     }

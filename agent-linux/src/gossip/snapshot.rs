@@ -74,6 +74,11 @@ impl Snapshot {
         &self.members
     }
 
+    /// Drops the members: a graceful leave ended the membership for good.
+    pub(super) fn forget_members(&mut self) {
+        self.members.clear();
+    }
+
     /// Writes the file if anything changed.
     ///
     /// A lonely agent keeps the members that it knew: it may be the network that is gone.
