@@ -6,6 +6,7 @@
 //! edge       listeners: RPC, HTTP, DNS
 //! pool       gossip: what we tell, how we join      member     members in Serf's and raft's words
 //! server     store, consensus, RPC, leader's loops   bootstrap  when to write the first membership
+//! follow     what the pool's changes mean for routing, for raft and for the WAN pool
 //! serve      requests to this very agent             describe   `/v1/agent/self`, `reeve info`
 //! signal     SIGINT, SIGTERM, SIGHUP                 setting    what each part is told
 //!
@@ -26,6 +27,7 @@ mod bootstrap;
 mod describe;
 mod disk;
 pub mod edge;
+mod follow;
 mod hash;
 pub mod identity;
 mod keep;
@@ -70,9 +72,6 @@ const LEAVE_TIME: Duration = Duration::from_secs(15);
 
 /// Longest that open HTTP requests may take to finish once the agent stops.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
-
-/// Time between two looks for servers that the WAN pool lacks, as Consul's.
-const FLOOD_PAUSE: Duration = Duration::from_secs(60);
 
 /// How an agent ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -310,47 +309,6 @@ impl Agent {
         tokio::select! {
             () = task => {}
             _ = stopping.wait_for(|stop| *stop) => {}
-        }
-    }
-
-    /// Keeps the router's servers those that gossip sees alive.
-    async fn follow_servers(self: Arc<Self>) {
-        let mut changed = self.gossip.subscribe();
-        let datacenter = self.config().datacenter.clone();
-        loop {
-            changed.mark_unchanged();
-            let members = self.gossip.members();
-            if let Some(raft) = &self.raft {
-                let places = members.iter().filter_map(member::server);
-                raft.set_addresses(places.map(|server| (server.id, server.address)));
-            }
-            let servers = member::rpc_addresses(&members, &datacenter);
-            let known = self.router.servers();
-            if servers.iter().any(|server| !known.contains(server)) {
-                self.servers.send_modify(|count| *count += 1);
-            }
-            self.router.set_servers(servers);
-            if changed.changed().await.is_err() {
-                return;
-            }
-        }
-    }
-
-    /// Lets the WAN pool grow by the servers that LAN gossip sees: joining one pool is enough.
-    async fn flood_wan(self: Arc<Self>, wan: Gossip) {
-        let mut changed = self.gossip.subscribe();
-        loop {
-            changed.mark_unchanged();
-            let missing = member::missing_in_wan(&self.gossip.members(), &wan.members());
-            if !missing.is_empty() {
-                for (address, error) in wan.join(&missing).await.1 {
-                    tracing::debug!(%address, "could not join WAN: {error}");
-                }
-            }
-            let again = timeout(FLOOD_PAUSE, changed.changed()).await;
-            if matches!(again, Ok(Err(_))) {
-                return;
-            }
         }
     }
 
