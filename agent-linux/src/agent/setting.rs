@@ -53,6 +53,7 @@ pub(super) fn http_settings(config: &Config) -> http::Settings {
         discovery_max_stale: config.discovery_max_stale.to_core(),
         response_headers: config.http.response_headers.clone().into_iter().collect(),
         block_endpoints: config.http.block_endpoints.clone(),
+        allow_write_from: config.http.allow_write_from.clone(),
         ..http::Settings::new(config.datacenter.clone(), config.node_name.clone())
     }
 }

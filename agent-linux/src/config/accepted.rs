@@ -23,7 +23,6 @@ pub(super) const SETTINGS: &[Setting] = &[
     known("serf_lan_allowed_cidrs", Texts, Refused).flag("serf-lan-allowed-cidrs"),
     known("serf_wan_allowed_cidrs", Texts, Refused).flag("serf-wan-allowed-cidrs"),
     known("enable_agent_tls_for_checks", Bool, Refused),
-    known("http_config.allow_write_http_from", Texts, Refused).flag("allow-write-http-from"),
 
     // Access control.
     known("acl.default_policy", Text, Later),

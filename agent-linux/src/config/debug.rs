@@ -169,6 +169,7 @@ impl Config {
     }
 
     fn show_edges(&self) -> Part {
+        let networks = self.http.allow_write_from.iter().map(ToString::to_string);
         vec![
             ("DefaultQueryTime", span(self.default_query_time)),
             ("MaxQueryTime", span(self.max_query_time)),
@@ -176,7 +177,7 @@ impl Config {
             ("HTTPMaxConnsPerClient", json!(self.limits.http_max_conns_per_client)),
             ("KVMaxValueSize", json!(self.limits.kv_max_value_size)),
             ("HTTPBlockEndpoints", json!(self.http.block_endpoints)),
-            ("AllowWriteHTTPFrom", json!([])),
+            ("AllowWriteHTTPFrom", networks.collect()),
             ("HTTPResponseHeaders", json!(self.http.response_headers)),
             ("EnableUI", json!(self.ui)),
             ("UIDir", json!("")),

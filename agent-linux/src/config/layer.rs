@@ -170,6 +170,14 @@ impl Layer {
         }
     }
 
+    /// Makes a key what it was in an older layer.
+    pub(super) fn keep(&mut self, older: &Self, key: &'static str) {
+        match older.entries.get(key) {
+            Some(entry) => self.entries.insert(key, entry.clone()),
+            None => self.entries.remove(key),
+        };
+    }
+
     /// Takes the lists out, leaving the rest.
     pub(super) fn split_lists(&mut self) -> Self {
         let is_list = |_: &&'static str, entry: &mut Entry| entry.value.is_array();

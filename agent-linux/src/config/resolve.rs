@@ -8,6 +8,7 @@ use agent_core::time::parse_go;
 use serde_json::Value;
 
 use super::address::{self, Addresses};
+use super::cidr::Cidr;
 use super::definition::{CheckDefinition, ServiceDefinition};
 use super::field::from_nanos;
 use super::layer::{Error, Layer};
@@ -37,21 +38,31 @@ impl Config {
         Ok((config, warnings))
     }
 
-    /// Reads the same sources again. Warnings also name settings whose change waits for a restart;
-    /// what a reload may take over are those of [`Effect::Reload`].
+    /// Reads the same sources again and takes over what may change while the agent runs: the
+    /// settings of [`Effect::Reload`]. Warnings also name those whose change waits for a restart.
     ///
     /// # Errors
     ///
     /// [`Error`] as for [`Config::load`]; the running configuration stands.
     pub fn reload(&self) -> Result<(Self, Vec<String>), Error> {
         let (new, mut warnings) = Self::load(self.sources.clone())?;
+        let mut written = new.written;
         for setting in setting::all().filter(|setting| setting.effect == Effect::Start) {
-            let value = |of: &Self| of.written.entries.get(setting.key).map(|e| e.value.clone());
-            if value(self) != value(&new) {
+            let value = |of: &Layer| of.entries.get(setting.key).map(|e| e.value.clone());
+            if value(&self.written) != value(&written) {
                 warnings.push(format!("{} changed; restart to take it over", setting.key));
+                written.keep(&self.written, setting.key);
             }
         }
-        Ok((new, warnings))
+        let config = Self {
+            node_meta: new.node_meta,
+            services: new.services,
+            checks: new.checks,
+            log: Log { level: new.log.level, ..self.log.clone() },
+            written,
+            ..self.clone()
+        };
+        Ok((config, warnings))
     }
 
     /// Makes a configuration of what was written.
@@ -83,7 +94,7 @@ pub(super) fn assemble(
     membership(&mut config, reader)?;
     consensus(&mut config, reader)?;
     requests(&mut config, reader)?;
-    config.http = http(reader);
+    config.http = http(reader)?;
     config.dns = dns(reader, host)?;
     health(&mut config, reader)?;
     config.log = log(reader)?;
@@ -289,11 +300,16 @@ fn raft(r: &Reader<'_>, default: Raft) -> Result<Raft, Error> {
 }
 
 /// Reads the HTTP edge.
-fn http(r: &Reader<'_>) -> Http {
-    Http {
+fn http(r: &Reader<'_>) -> Result<Http, Error> {
+    let key = "http_config.allow_write_http_from";
+    let cidr = |text: String| {
+        Cidr::parse(&text).ok_or_else(|| r.fault(key, format!("invalid cidr: {text}")))
+    };
+    Ok(Http {
         block_endpoints: r.texts("http_config.block_endpoints"),
+        allow_write_from: r.texts(key).into_iter().map(cidr).collect::<Result<_, _>>()?,
         response_headers: r.text_map("http_config.response_headers"),
-    }
+    })
 }
 
 /// Reads the DNS edge.

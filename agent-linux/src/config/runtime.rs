@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use agent_core::time::Duration;
 
+use super::cidr::Cidr;
 use super::definition::{CheckDefinition, ServiceDefinition};
 use super::layer::Layer;
 use super::source::Sources;
@@ -210,6 +211,8 @@ pub struct Limits {
 pub struct Http {
     /// Path prefixes that are refused.
     pub block_endpoints: Vec<String>,
+    /// Networks that may write; empty means all.
+    pub allow_write_from: Vec<Cidr>,
     /// Headers added to every answer.
     pub response_headers: BTreeMap<String, String>,
 }

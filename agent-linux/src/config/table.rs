@@ -79,11 +79,12 @@ pub(super) const SETTINGS: &[Setting] = &[
     works("default_query_time", Span, "Blocking time when a query gives none. Default: 300s.")
         .flag("default-query-time"),
     works("max_query_time", Span, "Longest blocking time. Default: 600s.").flag("max-query-time"),
-    works("discovery_max_stale", Span, "Age up to which any server answers discovery.").reloads(),
-    works("limits.http_max_conns_per_client", Int, "HTTP connections from one address.")
-        .reloads(),
+    works("discovery_max_stale", Span, "Age up to which any server answers discovery."),
+    works("limits.http_max_conns_per_client", Int, "HTTP connections from one address."),
     works("limits.kv_max_value_size", Int, "Bytes of a key's value."),
     works("http_config.block_endpoints", Texts, "Path prefixes that are refused."),
+    works("http_config.allow_write_http_from", Texts,
+        "Network that may write, in CIDR form. May be repeated.").flag("allow-write-http-from"),
     works("http_config.response_headers", TextMap, "Headers added to every answer."),
     works("ui", Bool, "Serves the web interface.").flag("ui"),
     works("ui_config.enabled", Bool, "Serves the web interface."),
@@ -120,7 +121,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     works("check_update_interval", Span, "Delay of a check's changed output. Default: 5m."),
     works("check_output_max_size", Int, "Bytes of a check's output kept. Default: 4096.")
         .flag("check_output_max_size"),
-    works("discard_check_output", Bool, "Throws the output of checks away.").reloads(),
+    works("discard_check_output", Bool, "Throws the output of checks away."),
 
     // Logs.
     works("log_level", Text, "Least level logged: trace, debug, info, warn or err.")
