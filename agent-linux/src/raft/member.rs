@@ -43,39 +43,48 @@ impl Raft {
     /// [`Error::NotLeader`]; [`Error::Timeout`] if it does not catch up: it stays a learner, and
     /// calling again goes on from there.
     pub async fn add_server(&self, server: Server) -> Result<(), Error> {
-        let _turn = self.node.changing.lock().await;
         let id = server.id;
-        self.require_leader()?;
+        let is_voter = self.make_member(&server).await?;
+        if !is_voter {
+            // Not in turn: a server that never catches up must not keep others from leaving.
+            self.caught_up(id).await?;
+        }
+        let _turn = self.node.changing.lock().await;
         let metrics = self.metrics();
         let members = metrics.membership_config.membership();
-        match members.get_node(&id) {
-            Some(known) if *known == server => {}
-            Some(_) => {
-                let nodes = BTreeMap::from([(id, server.clone())]);
-                self.change(ChangeMembers::SetNodes(nodes), true).await?;
-            }
-            None => {
-                let added = self.node.raft.add_learner(id, server.clone(), false);
-                self.confirmed(added).await?;
-            }
-        }
         let replaced: BTreeSet<u64> = members
             .nodes()
             .filter(|(other, _)| **other != id)
             .filter(|(_, known)| known.node_id == server.node_id || known.address == server.address)
             .map(|(other, _)| *other)
             .collect();
-        let is_voter = members.voter_ids().any(|voter| voter == id);
         if is_voter && replaced.is_empty() {
             return Ok(());
-        }
-        if !is_voter {
-            self.caught_up(id).await?;
         }
         let voters: BTreeSet<u64> = self.voters().difference(&replaced).copied().collect();
         let voters = voters.into_iter().chain([id]).collect();
         self.change(ChangeMembers::ReplaceAllVoters(voters), false).await?;
         self.drop_learners(&replaced).await
+    }
+
+    /// Makes a server a learner, or corrects what is known of it; tells whether it votes already.
+    async fn make_member(&self, server: &Server) -> Result<bool, Error> {
+        let _turn = self.node.changing.lock().await;
+        self.require_leader()?;
+        let metrics = self.metrics();
+        let members = metrics.membership_config.membership();
+        match members.get_node(&server.id) {
+            Some(known) if known == server => {}
+            Some(_) => {
+                let nodes = BTreeMap::from([(server.id, server.clone())]);
+                self.change(ChangeMembers::SetNodes(nodes), true).await?;
+            }
+            None => {
+                let added = self.node.raft.add_learner(server.id, server.clone(), false);
+                self.confirmed(added).await?;
+            }
+        }
+        Ok(members.voter_ids().any(|voter| voter == server.id))
     }
 
     /// Removes a server. The leader may remove itself: it hands over, then steps down. Leader only.

@@ -14,8 +14,9 @@ use openraft::entry::FromAppData;
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt};
 use openraft::testing::{StoreBuilder, Suite, log_id};
 use openraft::{RaftLogId, RaftLogReader, StorageError};
-use std::io;
+use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -204,4 +205,53 @@ async fn a_damaged_log_is_set_aside_and_the_id_is_new() {
         name.to_string_lossy().starts_with("raft.damaged-")
     });
     assert_eq!(kept.count(), 1);
+}
+
+/// Names the directory in which a child of this test writes until it is killed.
+const CHILD: &str = "REEVE_RAFT_CHILD";
+
+/// Not a test by itself: what the child of the next one does.
+#[tokio::test]
+async fn a_child_that_writes_until_it_is_killed() {
+    let Some(dir) = std::env::var_os(CHILD) else { return };
+    let (mut log, _) = open(Path::new(&dir));
+    let next = log.last().map_or(0, |last| last.index + 1);
+    if next == 0 {
+        log.save_vote(&Vote::new(1, 7)).await.unwrap();
+    }
+    for index in next.. {
+        let length = usize::try_from(index * 977 % 70_000).unwrap();
+        log.blocking_append([entry(1, index, length)]).await.unwrap();
+        if index % 50 == 49 {
+            log.purge(log_id(1, 7, index - 20)).await.unwrap();
+        }
+        println!("\nwritten {index}");
+    }
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_kill() {
+    let dir = Dir::new();
+    let mut acknowledged = 0;
+    for round in 0..4_u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture"])
+            .arg("raft::suite::a_child_that_writes_until_it_is_killed")
+            .env(CHILD, &dir.0)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let told = io::BufReader::new(child.stdout.take().unwrap());
+        let told = told.lines().map_while(Result::ok).filter_map(|line| {
+            line.strip_prefix("written ").and_then(|index| index.parse::<u64>().ok())
+        });
+        let until = acknowledged + 30 + round * 11;
+        acknowledged = told.take_while(|index| *index < until).last().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let (log, _) = open(&dir.0);
+        let last = log.last().unwrap().index;
+        assert!(last > acknowledged, "{last} is there, {acknowledged} + 1 was acknowledged");
+        log.close();
+    }
 }

@@ -28,7 +28,7 @@ pub(super) struct Timing {
     pub(super) lost: Duration,
     /// How long a change may wait for a quorum.
     pub(super) commit: Duration,
-    /// How long a new server may take to catch up.
+    /// How long one call waits for a new server to catch up; the server goes on meanwhile.
     pub(super) catch_up: Duration,
 }
 
@@ -44,7 +44,7 @@ impl Timing {
             lease: millis(500),
             lost: millis(1000),
             commit: millis(10_000),
-            catch_up: millis(60_000),
+            catch_up: millis(15_000),
         };
         debug_assert!(timing.lease < timing.promise && timing.heartbeat * 2 < timing.election_min);
         timing
