@@ -28,8 +28,17 @@ pub struct Session {
     pub node_checks: Vec<String>,
     /// Service checks that end it when critical.
     pub service_checks: Vec<String>,
+    /// Further checks that end it when critical, given in the form before 1.7.
+    pub checks: Vec<String>,
     /// When the row was made and changed.
     pub stamp: Stamp,
+}
+
+impl Session {
+    /// All checks that end it when critical.
+    pub fn all_checks(&self) -> impl Iterator<Item = &String> {
+        self.node_checks.iter().chain(&self.service_checks).chain(&self.checks)
+    }
 }
 
 /// What becomes of a session's keys when it ends.

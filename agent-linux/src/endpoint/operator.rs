@@ -17,9 +17,10 @@ pub(super) async fn answer(server: &ThisServer, query: &Query) -> Result<request
     Ok(request::Reply::Operator(reply))
 }
 
+/// Shows the configuration. Its index is always 0, as from Consul 1.8.
 fn configuration(raft: &raft::Raft) -> Reply {
     let leader = raft.leader().map(|leader| leader.id);
-    let (index, mut servers) = raft.configuration();
+    let (_, mut servers) = raft.configuration();
     servers.sort_by_key(|(server, _)| server.address);
     let row = |(server, voter): (raft::Server, bool)| Server {
         leader: leader == Some(server.id),
@@ -28,7 +29,7 @@ fn configuration(raft: &raft::Raft) -> Reply {
         address: server.address.to_string(),
         voter,
     };
-    Reply::RaftConfiguration { servers: servers.into_iter().map(row).collect(), index }
+    Reply::RaftConfiguration { servers: servers.into_iter().map(row).collect(), index: 0 }
 }
 
 async fn remove(raft: &raft::Raft, peer: &Peer) -> Result<Reply, Error> {

@@ -89,7 +89,7 @@ fn parse_create(call: &Call<'_>, bytes: Vec<u8>) -> Result<Request, Refusal> {
 /// Stores what a body says; tells the behaviour's text. Unknown fields are let pass.
 fn read_session(session: &mut Session, value: Value) -> Result<String, FieldError> {
     let mut fields = Fields::of(value, "structs.Session")?;
-    let (mut behavior, mut checks, mut node_checks) = (String::new(), None, None);
+    let (mut behavior, mut checks) = (String::new(), None);
     while let Some((name, key, value)) = fields.next() {
         match name.as_str() {
             "name" => session.name = value.string(&key)?,
@@ -98,13 +98,16 @@ fn read_session(session: &mut Session, value: Value) -> Result<String, FieldErro
             "ttl" => session.ttl = value.string(&key)?,
             "lockdelay" => session.lock_delay_ns = lock_delay_ns(&value)?,
             "checks" => checks = Some(value.strings(&key)?),
-            "nodechecks" => node_checks = Some(value.strings(&key)?),
+            "nodechecks" => session.node_checks = value.strings(&key)?,
             "servicechecks" => session.service_checks = service_checks(value, &key)?,
             _ => {}
         }
     }
-    if let Some(ids) = node_checks.or(checks) {
-        session.node_checks = ids;
+    match checks {
+        // The older form without checks means none at all; otherwise it adds to the newer one.
+        Some(none) if none.is_empty() => session.node_checks.clear(),
+        Some(ids) => session.checks = ids,
+        None => {}
     }
     Ok(behavior)
 }

@@ -415,6 +415,11 @@ fn sessions_are_read_and_shown_as_recorded() {
     }
     let bound = create(r#"{"Checks":[],"ServiceChecks":[{"ID":"x"}],"TTL":"10s"}"#).unwrap();
     assert!(bound.node_checks.is_empty());
+    let older = create(r#"{"Checks":["q"]}"#).unwrap();
+    assert_eq!(
+        (older.node_checks.join(","), older.checks.join(",")),
+        ("serfHealth".into(), "q".into())
+    );
     assert_eq!((bound.service_checks.join(","), bound.ttl_ns), ("x".into(), 10_000_000_000));
     for (body, code, want) in [
         ("zz", 400, "Request decode failed: invalid character 'z' looking for beginning of value"),

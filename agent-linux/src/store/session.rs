@@ -38,7 +38,7 @@ impl Change<'_> {
         if !self.tables.nodes.contains_key(&node) {
             return refuse("Missing node registration".into());
         }
-        for check in wanted.node_checks.iter().chain(&wanted.service_checks) {
+        for check in wanted.all_checks() {
             match self.tables.checks.get(&(node.clone(), fold(check))) {
                 None => return refuse(format!("Missing check '{check}' registration")),
                 Some(row) if row.status == Status::Critical => {
@@ -60,7 +60,7 @@ impl Change<'_> {
         let Some(session) = self.tables.sessions.remove(id) else { return };
         let node = fold(&session.node);
         self.tables.sessions_of_node.remove(&(node.clone(), id.clone()));
-        for check in session.node_checks.iter().chain(&session.service_checks) {
+        for check in session.all_checks() {
             self.tables.sessions_of_check.remove(&(node.clone(), fold(check), id.clone()));
         }
         match session.behavior {
@@ -142,7 +142,7 @@ impl Tables {
     pub(super) fn enter_session(&mut self, session: Session) {
         let (id, node) = (fold(&session.id), fold(&session.node));
         self.sessions_of_node.insert((node.clone(), id.clone()));
-        for check in session.node_checks.iter().chain(&session.service_checks) {
+        for check in session.all_checks() {
             self.sessions_of_check.insert((node.clone(), fold(check), id.clone()));
         }
         self.sessions.insert(id, Arc::new(session));

@@ -18,6 +18,8 @@ pub(crate) struct SessionView<'a> {
     ttl: &'a str,
     node_checks: &'a [String],
     service_checks: Option<ServiceChecks<'a>>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    checks: &'a [String],
     create_index: u64,
     modify_index: u64,
 }
@@ -55,6 +57,7 @@ impl<'a> From<&'a Session> for SessionView<'a> {
             node_checks: &session.node_checks,
             service_checks: (!service_checks.is_empty())
                 .then_some(Each::of(service_checks, service_check as fn(&'a String) -> _)),
+            checks: &session.checks,
             create_index: session.stamp.create,
             modify_index: session.stamp.modify,
         }
