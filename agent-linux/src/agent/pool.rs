@@ -112,7 +112,7 @@ pub(super) async fn join(
     );
     let plural = if failures.len() == 1 { "" } else { "s" };
     let list: String = failures.iter().map(|failure| format!("\t* {failure}\n")).collect();
-    Err(format!("{} error{plural} occurred:\n{list}", failures.len()))
+    Err(format!("{} error{plural} occurred:\n{list}\n", failures.len()))
 }
 
 /// Finds the socket addresses that a text means.

@@ -29,12 +29,12 @@ impl crate::endpoint::agent::Agent for Agent {
                     .gossip
                     .force_leave(&node, prune)
                     .map(|()| Reply::Done)
-                    .map_err(|text| Error::with(Kind::Invalid, text)),
+                    .map_err(|text| Error::with(Kind::Failed, text)),
                 Op::Reload => self
                     .reload()
                     .await
                     .map(|()| Reply::Done)
-                    .map_err(|error| Error::with(Kind::Invalid, error.to_string())),
+                    .map_err(|error| Error::with(Kind::Failed, error.to_string())),
                 Op::Services { .. }
                 | Op::Checks { .. }
                 | Op::Service { .. }
@@ -60,13 +60,13 @@ impl Agent {
             Pool::Lan => (&self.gossip, config.ports.serf_lan),
             Pool::Wan => {
                 let text = "Must be a server to join WAN cluster";
-                let wan = self.wan.as_ref().ok_or_else(|| Error::with(Kind::Invalid, text))?;
+                let wan = self.wan.as_ref().ok_or_else(|| Error::with(Kind::Failed, text))?;
                 (wan, config.ports.serf_wan.unwrap_or_default())
             }
         };
         pool::join(gossip, &[address], port)
             .await
             .map(|_| Reply::Done)
-            .map_err(|text| Error::with(Kind::Invalid, text))
+            .map_err(|text| Error::with(Kind::Failed, text))
     }
 }

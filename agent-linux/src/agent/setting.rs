@@ -3,6 +3,7 @@
 use super::{Role, local};
 use crate::config::Config;
 use crate::http;
+use crate::log;
 use agent_core::model::Stamp;
 use agent_core::model::node::Node;
 use uuid::Uuid;
@@ -54,6 +55,7 @@ pub(super) fn http_settings(config: &Config) -> http::Settings {
         response_headers: config.http.response_headers.clone().into_iter().collect(),
         block_endpoints: config.http.block_endpoints.clone(),
         allow_write_from: config.http.allow_write_from.clone(),
+        monitor: Some(std::sync::Arc::new(log::follow)),
         ..http::Settings::new(config.datacenter.clone(), config.node_name.clone())
     }
 }
