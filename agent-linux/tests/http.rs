@@ -209,7 +209,8 @@ async fn a_key_lives_and_dies_over_one_connection() {
     );
     let raw = client.request("GET", "/v1/kv/a/b?raw", b"").await;
     assert_eq!(raw.text(), "hello");
-    assert_eq!(raw.header("Content-Type"), Some("text/plain; charset=utf-8"));
+    assert_eq!(raw.header("Content-Type"), Some("text/plain"));
+    assert_eq!(raw.header("Content-Security-Policy"), Some("sandbox"));
     let gone = client.request("DELETE", "/v1/kv/a/b?cas=1", b"").await;
     assert_eq!(gone.text(), "false");
     assert_eq!(client.request("DELETE", "/v1/kv/a/b", b"").await.text(), "true");

@@ -48,7 +48,11 @@ fn pool(call: &Call<'_>) -> Pool {
 fn parse_members(call: &Call<'_>, _: Vec<u8>) -> Result<Op, Refusal> {
     let segment = call.params.get("segment");
     if !matches!(segment, "" | "_all") {
-        return Err(Refusal::failed(format!("segment {segment:?} not found")));
+        return Err(Refusal::failed(if call.settings.server {
+            "Network segments are not supported in this version of Consul".into()
+        } else {
+            format!("segment {segment:?} not found")
+        }));
     }
     Ok(Op::Members { pool: pool(call) })
 }

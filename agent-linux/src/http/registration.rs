@@ -4,14 +4,14 @@ use super::body;
 use super::options::write_options;
 use super::reply::{Freshness, Page, Refusal};
 use super::route::{Act, Call, Intake};
-use crate::config::field::{Error, Fields, GoType, go_fault};
+use crate::config::field::{Error, Fields, GoType, folded, go_fault};
 use agent_core::model::catalog::{Deregister, Register};
 use agent_core::model::check::{Check, Definition, Status};
 use agent_core::model::command::Command;
 use agent_core::model::request::{Body, Reply, Request};
 use agent_core::model::service::{Kind, Proxy, Service, ServiceAddress, Weights};
 use agent_core::time::parse_go;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub(super) const REGISTER: Act = Act::Ask {
     intake: Intake::Json,
@@ -224,30 +224,27 @@ fn read_proxy(value: Value, key: &str) -> Result<Option<Proxy>, Error> {
     Ok((proxy != Proxy::default()).then_some(proxy))
 }
 
-/// Reads upstreams into the JSON that Consul shows them in.
+/// Fields of an upstream, in lower case.
+const UPSTREAM_FIELDS: [&str; 8] = [
+    "config",
+    "datacenter",
+    "destinationname",
+    "destinationnamespace",
+    "destinationtype",
+    "localbindaddress",
+    "localbindport",
+    "meshgateway",
+];
+
+/// Checks the names of upstreams' fields and keeps their values.
 fn read_upstreams(value: Value, key: &str) -> Result<String, Error> {
-    let mut upstreams = Vec::new();
-    for item in value.array(key, "structs.Upstreams")? {
-        let mut fields = Fields::of(item, "structs.Upstream")?;
-        let mut shown = json!({
-            "DestinationType": "", "DestinationName": "", "Datacenter": "",
-            "LocalBindPort": 0, "Config": null, "MeshGateway": {},
-        });
-        while let Some((name, key, value)) = fields.next() {
-            let field = match name.as_str() {
-                "destinationtype" => "DestinationType",
-                "destinationnamespace" => "DestinationNamespace",
-                "destinationname" => "DestinationName",
-                "datacenter" => "Datacenter",
-                "localbindaddress" => "LocalBindAddress",
-                "localbindport" => "LocalBindPort",
-                "config" => "Config",
-                "meshgateway" => "MeshGateway",
-                _ => return Err(Error::Unknown(key)),
-            };
-            shown[field] = value;
+    let upstreams = value.array(key, "structs.Upstreams")?;
+    for upstream in &upstreams {
+        upstream.require_object(key, "structs.Upstream")?;
+        let mut names = upstream.as_object().into_iter().flatten().map(|(name, _)| name);
+        if let Some(name) = names.find(|name| !UPSTREAM_FIELDS.contains(&&*folded(name))) {
+            return Err(Error::Unknown(name.clone()));
         }
-        upstreams.push(shown);
     }
     Ok(Value::Array(upstreams).to_string())
 }

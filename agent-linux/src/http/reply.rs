@@ -90,13 +90,11 @@ impl Page {
         Self { status, kind, body, headers: Vec::new() }
     }
 
-    /// Bytes as they are stored. Never a type that a browser would run.
+    /// Bytes as they are stored. A browser must not run them, whatever they look like.
     pub(super) fn raw(body: Vec<u8>) -> Self {
-        let kind = match std::str::from_utf8(&body) {
-            Ok(text) if !text.contains('\0') => TEXT,
-            Ok(_) | Err(_) => "application/octet-stream",
-        };
-        Self { status: StatusCode::OK, kind, body, headers: Vec::new() }
+        Self { status: StatusCode::OK, kind: "text/plain", body, headers: Vec::new() }
+            .header(CONTENT_SECURITY_POLICY, "sandbox")
+            .header(X_CONTENT_TYPE_OPTIONS, "nosniff")
     }
 
     /// A JSON value, indented if the client likes.

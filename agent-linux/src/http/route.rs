@@ -169,7 +169,7 @@ static ROUTES: &[Row] = &[
     row("/v1/agent/connect/ca/roots", &[(GET, connect::OFF)]),
     row("/v1/agent/connect/ca/leaf/", &[(GET, connect::OFF)]),
     row("/v1/agent/connect/authorize", &[(POST, connect::OFF)]),
-    row("/v1/connect/ca/roots", &[(GET, connect::OFF)]),
+    row("/v1/connect/ca/roots", &[(GET, connect::ROOTS_OFF)]),
     row("/v1/connect/ca/configuration", &[(GET, connect::OFF), (PUT, connect::OFF)]),
     row("/v1/operator/raft/configuration", &[(GET, operator::RAFT_CONFIGURATION)]),
     row("/v1/operator/raft/peer", &[(DELETE, operator::RAFT_PEER)]),

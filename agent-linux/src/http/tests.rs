@@ -149,7 +149,7 @@ fn a_key_is_shown_as_recorded() {
         ["x-consul-index: 16", "x-consul-knownleader: true", "x-consul-lastcontact: 0"]
     );
     let raw = show(Method::GET, "/v1/kv/a/b?raw", reply);
-    assert_eq!((text(&raw), raw.kind), ("hello", "text/plain; charset=utf-8"));
+    assert_eq!((text(&raw), raw.kind), ("hello", "text/plain"));
     let empty = show(
         Method::GET,
         "/v1/kv/empty?pretty",
@@ -312,6 +312,7 @@ fn a_proxy_shows_what_it_stands_for() {
     let proxy = Proxy {
         destination_service_name: "s1".into(),
         config: r#"{"b":1,"a":{"z":1}}"#.into(),
+        upstreams: r#"[{"destination_name":"db","LocalBindPort":9}]"#.into(),
         ..Proxy::default()
     };
     let address = ServiceAddress { address: "5.5.5.5".into(), port: 7 };

@@ -1,11 +1,12 @@
 //! A service instance, in its three shapes: with a node, as a catalog row, as the agent's own.
 
 use super::{Nothing, filled, is_false, is_zero};
-use agent_core::model::Map;
+use crate::config::field::folded;
+use agent_core::model::Map as Pairs;
 use agent_core::model::catalog::Instance;
 use agent_core::model::service::{Kind, Proxy, Service, ServiceAddress, Weights};
 use serde::{Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// An instance as it stands beside its node in health and under a node in the catalog.
@@ -21,7 +22,7 @@ pub(crate) struct ServiceView<'a> {
     address: &'a str,
     #[serde(skip_serializing_if = "Addresses::is_none")]
     tagged_addresses: Addresses<'a>,
-    meta: Option<&'a Map>,
+    meta: Option<&'a Pairs>,
     port: u16,
     weights: WeightsView,
     enable_tag_override: bool,
@@ -61,8 +62,8 @@ pub(crate) struct InstanceView<'a> {
     node: &'a str,
     address: &'a str,
     datacenter: &'a str,
-    tagged_addresses: Option<&'a Map>,
-    node_meta: Option<&'a Map>,
+    tagged_addresses: Option<&'a Pairs>,
+    node_meta: Option<&'a Pairs>,
     service_kind: &'static str,
     #[serde(rename = "ServiceID")]
     service_id: &'a str,
@@ -72,7 +73,7 @@ pub(crate) struct InstanceView<'a> {
     #[serde(skip_serializing_if = "Addresses::is_none")]
     service_tagged_addresses: Addresses<'a>,
     service_weights: WeightsView,
-    service_meta: &'a Map,
+    service_meta: &'a Pairs,
     service_port: u16,
     service_enable_tag_override: bool,
     service_proxy: ProxyView<'a>,
@@ -119,7 +120,7 @@ pub(crate) struct OwnServiceView<'a> {
     id: &'a str,
     service: &'a str,
     tags: &'a [String],
-    meta: &'a Map,
+    meta: &'a Pairs,
     port: u16,
     address: &'a str,
     #[serde(skip_serializing_if = "Addresses::is_none")]
@@ -215,8 +216,8 @@ struct ProxyView<'a> {
     local_service_port: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     config: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    upstreams: Option<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    upstreams: Vec<UpstreamView>,
     mesh_gateway: Nothing,
     expose: Nothing,
 }
@@ -228,7 +229,7 @@ const NO_PROXY: ProxyView<'static> = ProxyView {
     local_service_address: "",
     local_service_port: 0,
     config: None,
-    upstreams: None,
+    upstreams: Vec::new(),
     mesh_gateway: Nothing {},
     expose: Nothing {},
 };
@@ -244,9 +245,59 @@ impl<'a> ProxyView<'a> {
             local_service_address: &proxy.local_service_address,
             local_service_port: proxy.local_service_port,
             config: serde_json::from_str(config).ok(),
-            upstreams: serde_json::from_str(upstreams).ok(),
+            upstreams: serde_json::from_str::<Vec<Map<String, Value>>>(upstreams).map_or_else(
+                |_| Vec::new(),
+                |list| list.into_iter().map(UpstreamView::of).collect(),
+            ),
             ..NO_PROXY
         }
+    }
+}
+
+/// Something that a proxy reaches on behalf of its service.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct UpstreamView {
+    destination_type: Value,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    destination_namespace: Value,
+    destination_name: Value,
+    datacenter: Value,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    local_bind_address: Value,
+    local_bind_port: Value,
+    config: Value,
+    mesh_gateway: Value,
+}
+
+impl UpstreamView {
+    /// Shows an upstream, however its user spelled the fields.
+    fn of(fields: Map<String, Value>) -> Self {
+        let mut view = Self {
+            destination_type: "".into(),
+            destination_namespace: Value::Null,
+            destination_name: "".into(),
+            datacenter: "".into(),
+            local_bind_address: Value::Null,
+            local_bind_port: 0.into(),
+            config: Value::Null,
+            mesh_gateway: Value::Object(Map::new()),
+        };
+        for (key, value) in fields {
+            let field = match folded(&key).as_str() {
+                "destinationtype" => &mut view.destination_type,
+                "destinationnamespace" => &mut view.destination_namespace,
+                "destinationname" => &mut view.destination_name,
+                "datacenter" => &mut view.datacenter,
+                "localbindaddress" => &mut view.local_bind_address,
+                "localbindport" => &mut view.local_bind_port,
+                "config" => &mut view.config,
+                "meshgateway" => &mut view.mesh_gateway,
+                _ => continue,
+            };
+            *field = value;
+        }
+        view
     }
 }
 
