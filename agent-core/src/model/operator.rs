@@ -12,10 +12,6 @@ pub enum Query {
     RaftConfiguration,
     /// Removes a server from the raft configuration: served by the leader only.
     RemovePeer(Peer),
-    /// How autopilot judges the servers.
-    AutopilotHealth,
-    /// How autopilot is set.
-    AutopilotConfiguration,
 }
 
 /// How an operator names a server.

@@ -10,9 +10,6 @@ pub(super) async fn answer(server: &ThisServer, query: &Query) -> Result<request
     let reply = match query {
         Query::RaftConfiguration => configuration(&server.raft),
         Query::RemovePeer(peer) => remove(&server.raft, peer).await?,
-        Query::AutopilotHealth | Query::AutopilotConfiguration => {
-            return Err(Error::with(Kind::Failed, "Autopilot answers are not served yet"));
-        }
     };
     Ok(request::Reply::Operator(reply))
 }

@@ -216,7 +216,7 @@ where
     }
 
     /// The pool decides who has a name: a node of that name with another id (its disk was wiped, or
-    /// the machine replaced) is declared dead first, for the catalog guards the names of the living.
+    /// the machine replaced) is declared dead first, as the catalog guards the names of the living.
     fn alive(&self, member: &Member) -> Vec<Command> {
         let found = self.node(&member.name);
         let service = server_service(member);
