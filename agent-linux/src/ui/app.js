@@ -189,8 +189,13 @@ function decode(base64) {
 
 function entry(key) {
   const path = "kv/" + keyPath(key);
+  let shown = null;
   return follow(path, (found) => {
     const row = found ? found[0] : null;
+    // Writes to other keys wake a read of an absent one: what is being typed must stay.
+    const mark = row ? row.ModifyIndex : 0;
+    if (mark === shown) return;
+    shown = mark;
     const value = decode(row && row.Value);
     const area = el("textarea", { class: "wide", "aria-label": "Value", spellcheck: "false" });
     area.value = value.text === null ? "" : value.text;
