@@ -4,9 +4,11 @@
 mod support;
 
 use agent_core::model::request::{Error, Kind};
-use agent_core::wire::frame::{Channel, Header, Kind as FrameKind, REQUEST_BYTES_MAX};
+use agent_core::wire::frame::{self, Channel, Header, Kind as FrameKind, REQUEST_BYTES_MAX};
 use agent_linux::rpc::route::{Router, Settings};
 use agent_linux::rpc::server::{Handler, Limits, serve};
+use embedded_io_adapters::tokio_1::FromTokio;
+use embedded_io_async::{Error as _, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -102,6 +104,24 @@ async fn replies_of_any_size_find_their_callers() {
     for call in calls {
         call.await.unwrap();
     }
+}
+
+/// What a board does: the frames of agent-core over embedded-io, with lent buffers only.
+#[tokio::test]
+async fn a_client_without_an_allocator_is_understood() {
+    let server = Server::start("!", Limits::default()).await;
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let mut stream = FromTokio::new(stream);
+    stream.write_all(&[Channel::Request.emit()]).await.unwrap();
+    frame::write(&mut stream, FrameKind::Request, 7, b"from a board").await.unwrap();
+    let header = frame::read_header(&mut stream, REQUEST_BYTES_MAX).await.unwrap().unwrap();
+    assert_eq!(header, Header::new(FrameKind::Reply, 7, 13));
+    let mut small = [0; 4];
+    let refused = frame::read_body(&mut stream, header, &mut small).await.unwrap_err();
+    assert_eq!(refused.kind(), embedded_io_async::ErrorKind::OutOfMemory);
+    let mut buffer = [0; 64];
+    let body = frame::read_body(&mut stream, header, &mut buffer).await.unwrap();
+    assert_eq!(body, b"from a board!");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -183,6 +183,21 @@ impl<E: fmt::Display> fmt::Display for ReadError<E> {
     }
 }
 
+impl<E: embedded_io::Error> core::error::Error for ReadError<E> {}
+
+impl<E: embedded_io::Error> embedded_io::Error for ReadError<E> {
+    /// Sorts failures for a driver: `InvalidData` and `OutOfMemory` are the peer's or the caller's
+    /// fault and come again, the others may pass with a new connection.
+    fn kind(&self) -> embedded_io::ErrorKind {
+        match self {
+            Self::Cut => embedded_io::ErrorKind::ConnectionAborted,
+            Self::Frame(_) => embedded_io::ErrorKind::InvalidData,
+            Self::Buffer { .. } => embedded_io::ErrorKind::OutOfMemory,
+            Self::Io(error) => error.kind(),
+        }
+    }
+}
+
 impl Header {
     /// Names a frame with a body of `length` bytes.
     pub const fn new(kind: Kind, id: u32, length: u32) -> Self {
