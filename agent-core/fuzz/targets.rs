@@ -3,10 +3,10 @@
 //! What parses must survive being emitted and parsed again, and nothing may panic.
 
 use super::replay::Target;
-use agent_core::gossip::meta::Meta;
+use agent_core::gossip::meta::{Card, Meta};
 use agent_core::gossip::news::News;
 use agent_core::gossip::sync::{Frame, HEAD_BYTES, Purpose};
-use agent_core::gossip::{Config, Pool, Role};
+use agent_core::gossip::{Config, Leaf, Pool, Role};
 use agent_core::model::command::Command;
 use agent_core::model::kv::{Op, Put};
 use agent_core::model::request::{self, Answer, Body, Options, Outcome, Query, Reply, Request};
@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 pub const TARGETS: &[Target] = &[
     Target { name: "packet", run: packet, seeds: packets },
     Target { name: "pool", run: pool, seeds: conversations },
+    Target { name: "leaf", run: leaf, seeds: greetings },
     Target { name: "meta", run: meta, seeds: metas },
     Target { name: "frame", run: frame, seeds: frames },
     Target { name: "command", run: command, seeds: commands },
@@ -106,6 +107,73 @@ pub fn pool(data: &[u8]) {
         assert!(pool.members().count() >= 1, "we are always in our own list");
     }
     assert_eq!(pool.stats().faults, 0, "foca took every call");
+}
+
+/// A member without an allocator, told the same kind of steps as [`pool`], but for streams.
+pub fn leaf(data: &[u8]) {
+    let (mut leaf, mut now, mut rest) = (small(2), NOW, data);
+    while let [kind, low, high, tail @ ..] = rest {
+        let number = u16::from_le_bytes([*low, *high]);
+        let length = if kind % 2 == 1 { 0 } else { usize::from(number).min(tail.len()) };
+        let (bytes, next) = tail.split_at(length);
+        rest = next;
+        if kind % 2 == 1 {
+            now = now + Duration::from_millis(u64::from(number));
+            leaf.handle_timeout(now);
+        } else {
+            leaf.handle_datagram(now, here(1), bytes);
+        }
+        let mut out = [0; PACKET_BYTES_MAX];
+        while let Some(transmit) = leaf.poll_transmit(now, &mut out) {
+            assert!(Packet::parse(&out[..transmit.len]).is_ok(), "it sends what others can read");
+        }
+        while leaf.poll_event().is_some() {}
+        assert!(leaf.contacts().count() <= 8, "constant memory");
+    }
+}
+
+fn small(last: u8) -> Leaf<8> {
+    let node_id = described(last).node_id;
+    let card = Card {
+        name: "leaf",
+        role: Role::Client,
+        dc: "dc1",
+        node_id,
+        build: "1.8.7:",
+        protocol: 2,
+        rpc_port: 0,
+        wan_port: 0,
+        expect: 0,
+        bootstrap: false,
+        non_voter: false,
+        raft_id: 0,
+        tags: &[],
+    };
+    Leaf::new(Config::lan(), &card, here(last), 1, 7, NOW).expect("the card fits")
+}
+
+/// A full member takes a leaf in; answers the leaf's input as steps for [`leaf`].
+fn greetings() -> Vec<Vec<u8>> {
+    let (mut pool, mut leaf, mut now) = (member(1), small(2), NOW);
+    let (mut steps, mut out) = (Vec::new(), [0; PACKET_BYTES_MAX]);
+    leaf.join(here(1));
+    for _ in 0..40 {
+        now = now + Duration::from_millis(100);
+        pool.handle_timeout(now);
+        leaf.handle_timeout(now);
+        steps.extend([1, 100, 0]);
+        while let Some(transmit) = leaf.poll_transmit(now, &mut out) {
+            pool.handle_datagram(now, here(2), &out[..transmit.len]);
+        }
+        while let Some(transmit) = pool.poll_transmit(now, &mut out) {
+            leaf.handle_datagram(now, here(1), &out[..transmit.len]);
+            steps.push(0);
+            steps.extend(u16::try_from(transmit.len).expect("a packet").to_le_bytes());
+            steps.extend(&out[..transmit.len]);
+        }
+    }
+    assert!(leaf.contacts().count() == 1, "they met");
+    vec![steps]
 }
 
 /// Metadata of a member.
