@@ -274,7 +274,19 @@ impl Inner {
         passed_on.push(PASSED_ON);
         passed_on.extend_from_slice(bytes);
         let deadline = Instant::now() + self.call_time(request);
-        self.carried(self.router.forward_to(leader.address, &passed_on, deadline).await)
+        let sent = self.router.forward_to(leader.address, &passed_on, deadline).await;
+        // A leader that cannot be reached is none.
+        self.carried(sent.map_err(|error| match error.kind {
+            Kind::NoServers => Error::new(Kind::NoLeader),
+            Kind::Invalid
+            | Kind::NotFound
+            | Kind::Denied
+            | Kind::NoLeader
+            | Kind::NoPath
+            | Kind::NotReady
+            | Kind::Failed
+            | Kind::Unknown => error,
+        }))
     }
 
     /// What another server sent: an answer is passed on as it is, an error travelled one hop more.
