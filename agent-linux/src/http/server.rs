@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, Interest};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
@@ -67,7 +67,8 @@ pub async fn serve(
                     let held = (ticket, alive.clone());
                     tokio::spawn(async move {
                         if first_byte(&stream, shutdown.clone()).await {
-                            converse(stream, Some(ip), http, shutdown).await;
+                            // Boxed only now: a silent connection's task stays small.
+                            Box::pin(converse(stream, Some(ip), http, shutdown)).await;
                         }
                         drop(held);
                     });
@@ -119,9 +120,10 @@ async fn accept(listener: &Listener) -> std::io::Result<Peer> {
 /// Waits until a client speaks, so that nothing is allocated for one that never does; tells
 /// whether it is worth going on.
 async fn first_byte(stream: &TcpStream, mut shutdown: watch::Receiver<bool>) -> bool {
+    let mut first = [0];
     tokio::select! {
-        ready = stream.ready(Interest::READABLE) => {
-            ready.is_ok() && prepare(stream).is_ok()
+        peeked = stream.peek(&mut first) => {
+            peeked.is_ok_and(|bytes| bytes > 0) && prepare(stream).is_ok()
         }
         () = stopped(&mut shutdown) => false,
     }

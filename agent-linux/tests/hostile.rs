@@ -1,0 +1,97 @@
+//! What strangers may do to an agent: it answers the others, and its memory stays bounded.
+
+mod support;
+
+use agent_core::rand::Rng;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::io::Write;
+use std::net::{TcpStream, UdpSocket};
+use support::cluster::{Agent, Cluster};
+
+/// Connections that stand idle at once.
+const IDLE: usize = 10_000;
+
+/// Memory that one of them may cost, in KiB.
+const IDLE_KIB_MAX: usize = 4;
+
+/// File descriptors that the test and the agent need besides.
+const SPARE: u64 = 500;
+
+fn server(flags: &[&str]) -> Cluster {
+    let mut cluster = Cluster::loopback();
+    cluster.add("hostile", &[&["-server", "-bootstrap-expect=1"], flags].concat());
+    cluster.start(0);
+    cluster.until_leader();
+    cluster
+}
+
+fn answers(agent: &Agent) {
+    let put = agent.http().put("/v1/kv/alive", "yes");
+    assert_eq!((put.status, put.text().trim()), (200, "true"));
+    assert_eq!(agent.http().get("/v1/kv/alive?raw").text(), "yes");
+}
+
+/// Raises what the system allows this process to open; answers how many connections fit.
+fn room() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    setrlimit(Resource::Nofile, raised).expect("the soft limit may reach the hard one");
+    let files = limit.maximum.unwrap_or(u64::MAX).saturating_sub(SPARE);
+    usize::try_from(files).unwrap_or(usize::MAX).min(IDLE)
+}
+
+#[test]
+fn ten_thousand_idle_connections_cost_little() {
+    let idle = room();
+    let cluster = server(&["-hcl", "limits { http_max_conns_per_client = 0 }"]);
+    let agent = &cluster.agents[0];
+    answers(agent);
+    let before = agent.resident_kib();
+    let connections: Vec<TcpStream> = (0..idle)
+        .map(|_| TcpStream::connect(agent.http_address()).expect("one more connection"))
+        .collect();
+    answers(agent);
+    let grown = agent.resident_kib().saturating_sub(before);
+    assert!(grown < (idle * IDLE_KIB_MAX) as u64, "{idle} connections cost {grown} KiB");
+    drop(connections);
+    answers(agent);
+}
+
+#[test]
+fn noise_on_every_port_changes_nothing() {
+    let cluster = server(&[]);
+    let agent = &cluster.agents[0];
+    let mut dice = Rng::new(20_261_122);
+    let mut noise = |bytes: usize| -> Vec<u8> {
+        (0..bytes).map(|_| dice.next_u64().to_le_bytes()[0]).collect()
+    };
+    let socket = UdpSocket::bind((agent.address, 0)).expect("a socket");
+    for round in 0..4000 {
+        for port in [8301, 8302, 8600] {
+            let packet = noise(round % 1400);
+            socket.send_to(&packet, (agent.address, port)).expect("a packet leaves");
+        }
+    }
+    let before = agent.resident_kib();
+    let mut open = Vec::new();
+    for round in 0..200 {
+        for port in [8300, 8301, 8302, 8500, 8600] {
+            let mut stream = TcpStream::connect((agent.address, port)).expect("a connection");
+            // The agent may hang up at the first byte that makes no sense.
+            let _ = stream.write_all(&noise(round * 16));
+            open.push(stream);
+        }
+    }
+    // Frames that announce more than anybody may send.
+    for first in [0x11, 0x21] {
+        let mut stream = TcpStream::connect((agent.address, 8300)).expect("a connection");
+        let _ = stream.write_all(&[first, 0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0]);
+        open.push(stream);
+    }
+    answers(agent);
+    drop(open);
+    answers(agent);
+    let grown = agent.resident_kib().saturating_sub(before);
+    assert!(grown < 32 * 1024, "noise cost {grown} KiB");
+    assert!(!agent.log().contains("panicked"), "{}", agent.log());
+}
