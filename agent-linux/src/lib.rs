@@ -9,6 +9,7 @@ pub mod gossip;
 pub mod http;
 pub mod leader;
 pub mod log;
+pub mod memory;
 pub mod metrics;
 pub mod raft;
 pub mod rpc;

@@ -54,7 +54,7 @@ use crate::endpoint::Endpoint;
 use crate::gossip::Gossip;
 use crate::raft::{self, Raft};
 use crate::rpc::route::Router;
-use crate::{dns, http, leader, log, rpc};
+use crate::{dns, http, leader, log, memory, rpc};
 use local::Local;
 use signal::{Signals, Wish};
 use std::fmt;
@@ -72,6 +72,9 @@ const LEAVE_TIME: Duration = Duration::from_secs(15);
 
 /// Longest that open HTTP requests may take to finish once the agent stops.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// Time after which the start is over: joined, synced, elected.
+const START_TIME: Duration = Duration::from_secs(10);
 
 /// How an agent ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -218,6 +221,14 @@ async fn start(
     Ok((agent, tasks))
 }
 
+/// Gives the memory of the start back once it is over.
+async fn settle_memory() {
+    tokio::time::sleep(START_TIME).await;
+    if let Err(error) = memory::release_code() {
+        tracing::debug!("the start's memory was not given back: {error}");
+    }
+}
+
 /// Rolls dice that differ from process to process.
 fn seed() -> u64 {
     Uuid::new_v4().as_u64_pair().0
@@ -238,6 +249,7 @@ impl Agent {
     ) -> Result<JoinSet<()>, Error> {
         let mut tasks = JoinSet::new();
         tasks.spawn(self.clone().until_stopped(self.clone().follow_servers()));
+        tasks.spawn(self.clone().until_stopped(settle_memory()));
         let gossip = self.gossip.clone();
         let known = sync::Pool {
             members: Box::new(move || gossip.members().len()),
