@@ -46,6 +46,7 @@ fn the_pictures_members_are_listed_as_consul_lists_them() {
         cluster.until_members(at, &names.map(|name| (name, "alive")));
     }
     let client = cluster.named("agent131");
+    assert_eq!(run(client, &["members", "-wan"]), (Some(2), String::new(), String::new()));
     let (code, output, _) = run(client, &["members"]);
     assert_eq!(code, Some(0));
     let lines: Vec<&str> = output.lines().collect();

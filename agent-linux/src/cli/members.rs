@@ -125,10 +125,12 @@ impl Verb for Members {
         if call.given.on("wan") {
             request = request.with("wan", "1");
         }
-        let mut members: Vec<Member> = call
+        // A client is no member of the WAN pool and answers null.
+        let members: Option<Vec<Member>> = call
             .client()?
             .json(request)
             .map_err(|error| failure(format!("Error retrieving members: {error}")))?;
+        let mut members = members.unwrap_or_default();
         members.retain(|member| status.is_match(member.status()));
         if members.is_empty() {
             return Err(Failure { text: String::new(), code: EXIT_NONE });
