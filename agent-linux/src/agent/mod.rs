@@ -76,6 +76,9 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// Time after which the start is over: joined, synced, elected.
 const START_TIME: Duration = Duration::from_secs(10);
 
+/// Time between two times that a client gives memory back.
+const SETTLE_INTERVAL: Duration = Duration::from_secs(60);
+
 /// How an agent ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Exit {
@@ -221,11 +224,18 @@ async fn start(
     Ok((agent, tasks))
 }
 
-/// Gives the memory of the start back once it is over.
-async fn settle_memory() {
+/// Gives memory of the program back: on a server what the start needed, on a client, which may be a
+/// board, again and again what was used for once.
+async fn settle_memory(role: Role) {
     tokio::time::sleep(START_TIME).await;
-    if let Err(error) = memory::release_code() {
-        tracing::debug!("the start's memory was not given back: {error}");
+    loop {
+        if let Err(error) = memory::release_program() {
+            tracing::debug!("memory of the program was not given back: {error}");
+        }
+        match role {
+            Role::Server => return,
+            Role::Client => tokio::time::sleep(SETTLE_INTERVAL).await,
+        }
     }
 }
 
@@ -249,7 +259,7 @@ impl Agent {
     ) -> Result<JoinSet<()>, Error> {
         let mut tasks = JoinSet::new();
         tasks.spawn(self.clone().until_stopped(self.clone().follow_servers()));
-        tasks.spawn(self.clone().until_stopped(settle_memory()));
+        tasks.spawn(self.clone().until_stopped(settle_memory(setting::role(config))));
         let gossip = self.gossip.clone();
         let known = sync::Pool {
             members: Box::new(move || gossip.members().len()),

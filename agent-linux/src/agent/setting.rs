@@ -23,10 +23,15 @@ pub(super) fn node(config: &Config, node_id: Uuid) -> Node {
     }
 }
 
+/// Tells what the agent is.
+pub(super) fn role(config: &Config) -> Role {
+    if config.server { Role::Server } else { Role::Client }
+}
+
 /// Translates how services and checks are kept.
 pub(super) fn local_settings(config: &Config) -> local::Settings {
     local::Settings {
-        role: if config.server { Role::Server } else { Role::Client },
+        role: role(config),
         scripts: match (config.enable_script_checks, config.enable_local_script_checks) {
             (true, _) => local::Scripts::All,
             (false, true) => local::Scripts::Config,
