@@ -68,6 +68,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("leader", &["config", "endpoint", "gossip", "metrics", "raft", "rpc", "store", "version"]),
     ("log", &["config"]),
     ("main", &["cli"]),
+    ("memory", &[]),
     ("metrics", &[]),
     ("raft", &["metrics", "rpc", "version"]),
     ("rpc", &["endpoint", "metrics", "raft", "tls", "version"]),
