@@ -8,6 +8,7 @@ use super::entry::{LogId, StoredMembership, Types, Vote};
 use super::network::{Network, term_of};
 use super::timing::Timing;
 use super::{Leadership, log_index};
+use openraft::error::Fatal;
 use openraft::{ChangeMembers, RaftMetrics, ServerState};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -120,7 +121,12 @@ pub(super) async fn watch(
         });
         let latest = metrics.borrow().clone();
         if let Err(fatal) = &latest.running_state {
-            tracing::error!("raft has stopped: {fatal}");
+            match fatal {
+                Fatal::Stopped => tracing::info!("raft has stopped"),
+                Fatal::StorageError(_) | Fatal::Panicked => {
+                    tracing::error!("raft has stopped: {fatal}");
+                }
+            }
             has_ended = true;
         }
         if has_ended {
