@@ -25,6 +25,9 @@ const DATAGRAMS_PER_TURN: usize = 64;
 /// Least time between two writes of the snapshot.
 const SNAPSHOT_PERIOD: std::time::Duration = std::time::Duration::from_millis(500);
 
+/// Members up to which the snapshot is written without waiting.
+const SNAPSHOT_FIRST: usize = 8;
+
 /// The first generation counts from 2024, in quarters of a second: it lasts until 2058.
 const GENERATION_EPOCH_SECS: u64 = 1_704_067_200;
 
@@ -227,8 +230,10 @@ impl Inner {
         if changed {
             self.changed();
         }
-        let rested = lock(&self.saved_at).elapsed() >= SNAPSHOT_PERIOD;
-        if rested && self.dirty.swap(false, Ordering::Relaxed) {
+        // The first members are kept at once: an agent that is killed soon after must find back.
+        let due = self.members().len() <= SNAPSHOT_FIRST
+            || lock(&self.saved_at).elapsed() >= SNAPSHOT_PERIOD;
+        if due && self.dirty.swap(false, Ordering::Relaxed) {
             self.save_snapshot();
         }
     }
