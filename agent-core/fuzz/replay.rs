@@ -3,6 +3,7 @@
 use agent_core::rand::Rng;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Bytes of a mutated input at most; targets that take longer input get it from their seeds.
 const INPUT_BYTES_MAX: usize = 4096;
@@ -17,8 +18,12 @@ pub struct Target {
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
-/// Runs each target over its corpus, its seeds and `rounds` mutations of them.
-pub fn replay(targets: &[Target], corpus: &Path, rounds: u32) {
+/// Runs each target over its corpus in the folder `fuzz`, its seeds and `rounds` mutations of them;
+/// on for so many seconds each if `REEVE_FUZZ_SECONDS` says so.
+pub fn replay(targets: &[Target], fuzz: &Path, rounds: u32) {
+    let corpus = fuzz.join("corpus");
+    let seconds = std::env::var("REEVE_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
+    let time = Duration::from_secs(seconds.unwrap_or(0));
     for target in targets {
         let mut inputs = (target.seeds)();
         inputs.extend(files(&corpus.join(target.name)));
@@ -27,11 +32,26 @@ pub fn replay(targets: &[Target], corpus: &Path, rounds: u32) {
             feed(target, input);
         }
         let mut dice = Rng::new(0x5eed);
-        for _ in 0..rounds {
+        let (begun, mut round) = (Instant::now(), 0);
+        while round < rounds || begun.elapsed() < time {
             let input = mutated(&inputs, &mut dice);
             feed(target, &input);
+            round += 1;
         }
+        println!("{}: {round} mutations", target.name);
     }
+}
+
+/// Fails unless the folder `fuzz` has a binary for the fuzzer for each target, and no others.
+pub fn assert_binaries<'t>(targets: impl IntoIterator<Item = &'t Target>, fuzz: &Path) {
+    let entries = std::fs::read_dir(fuzz.join("fuzz_targets")).expect("folder").flatten();
+    let mut binaries: Vec<String> = entries
+        .filter_map(|entry| Some(entry.path().file_stem()?.to_string_lossy().into_owned()))
+        .collect();
+    let mut listed: Vec<String> = targets.into_iter().map(|t| t.name.to_string()).collect();
+    binaries.sort();
+    listed.sort();
+    assert_eq!(binaries, listed);
 }
 
 fn files(folder: &Path) -> Vec<Vec<u8>> {

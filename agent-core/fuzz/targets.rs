@@ -3,16 +3,24 @@
 //! What parses must survive being emitted and parsed again, and nothing may panic.
 
 use super::replay::Target;
+use agent_core::client::{Client, Profile};
 use agent_core::gossip::meta::{Card, Meta};
 use agent_core::gossip::news::News;
-use agent_core::gossip::sync::{Frame, HEAD_BYTES, Purpose};
-use agent_core::gossip::{Config, Leaf, Pool, Role};
+use agent_core::gossip::seal::frame::Thread;
+use agent_core::gossip::seal::{
+    DATAGRAM_BYTES_MAX, Key, Keyring, Nonces, Opened, Sealer, Strictness, query,
+};
+use agent_core::gossip::sync::{Frame, HEAD_BYTES, Purpose, Step};
+use agent_core::gossip::{Config, Leaf, Pool, Role, UserEvent};
 use agent_core::model::command::Command;
 use agent_core::model::kv::{Op, Put};
 use agent_core::model::request::{self, Answer, Body, Options, Outcome, Query, Reply, Request};
-use agent_core::model::{catalog, kv};
+use agent_core::model::{autopilot, catalog, kv, snapshot};
 use agent_core::time::{Duration, Instant, parse_go};
+use agent_core::wire::event::{EVENT_BYTES_MAX, Event};
 use agent_core::wire::frame;
+use agent_core::wire::memory::{Heap, Lent};
+use agent_core::wire::message::{self, Ask, Tell};
 use agent_core::wire::packet::{Emitter, PACKET_BYTES_MAX, Packet};
 use std::net::SocketAddr;
 
@@ -21,11 +29,16 @@ pub const TARGETS: &[Target] = &[
     Target { name: "packet", run: packet, seeds: packets },
     Target { name: "pool", run: pool, seeds: conversations },
     Target { name: "leaf", run: leaf, seeds: greetings },
+    Target { name: "seal", run: seal, seeds: sealed },
+    Target { name: "event", run: event, seeds: events },
     Target { name: "meta", run: meta, seeds: metas },
     Target { name: "frame", run: frame, seeds: frames },
     Target { name: "command", run: command, seeds: commands },
     Target { name: "request", run: request, seeds: requests },
     Target { name: "outcome", run: outcome, seeds: outcomes },
+    Target { name: "ask", run: ask, seeds: asks },
+    Target { name: "tell", run: tell, seeds: tells },
+    Target { name: "client", run: client, seeds: dialogues },
     Target { name: "duration", run: duration, seeds: durations },
 ];
 
@@ -74,6 +87,7 @@ fn described(last: u8) -> Meta {
         non_voter: false,
         raft_id: u64::from(last),
         tags: vec![("k".into(), "v".into())],
+        leaf: false,
     }
 }
 
@@ -148,6 +162,7 @@ fn small(last: u8) -> Leaf<8> {
         non_voter: false,
         raft_id: 0,
         tags: &[],
+        leaf: true,
     };
     Leaf::new(Config::lan(), &card, here(last), 1, 7, NOW).expect("the card fits")
 }
@@ -174,6 +189,84 @@ fn greetings() -> Vec<Vec<u8>> {
     }
     assert!(leaf.contacts().count() == 1, "they met");
     vec![steps]
+}
+
+fn sealer(node: u64) -> Sealer<2, 4> {
+    let key = Key::new(&[7; 16]).expect("16 bytes");
+    Sealer::new(Keyring::new(key), Nonces::new(node, 1), Strictness::FULL)
+}
+
+/// A sealed datagram, a sealed frame of push/pull, and a key's text.
+pub fn seal(data: &[u8]) {
+    let mut sealer = sealer(1);
+    let before = sealer.drops().total();
+    if let Some(Ok(key)) = std::str::from_utf8(data).ok().map(Key::parse) {
+        assert!(matches!(key.as_bytes().len(), 16 | 24 | 32));
+    }
+    if let Some(message) = query::Message::parse(data) {
+        let mut out = vec![0; 4096];
+        assert!(sealer.seal_query(&message, &mut out).is_some(), "what parsed fits");
+        if let query::Message::Ask { op, .. } = message {
+            let _ = sealer.obey(&op);
+        }
+    }
+    if sealer.open_datagram(&mut data.to_vec()).is_ok() {
+        assert!(sealer.open_datagram(&mut data.to_vec()).is_err(), "opened once");
+    }
+    assert!(sealer.drops().total() > before);
+    let Some((head, body)) = data.split_first_chunk::<HEAD_BYTES>() else { return };
+    for frame in [Frame::Hello, Frame::Reply, Frame::Rest] {
+        if let Ok(head) = frame.check(*head) {
+            let _ = sealer.open_frame(frame, head, body.to_vec(), &mut Thread::default());
+        }
+    }
+}
+
+fn sealed() -> Vec<Vec<u8>> {
+    let mut sealer = sealer(2);
+    let mut bytes = vec![0; DATAGRAM_BYTES_MAX];
+    bytes[0] = agent_core::wire::packet::VERSION;
+    let len = sealer.seal_datagram(&mut bytes, 60).expect("room");
+    bytes.truncate(len);
+    let key = query::Op::key(&[9; 32]);
+    let target = *member(1).identity();
+    let ask = query::Message::Ask { target, id: 5, op: query::Op::Install(key.clone()) };
+    let keys = [key].into_iter().collect();
+    let answer = query::Answer { id: 5, node: 1, fault: None, keys };
+    let answer = query::Message::Answer(answer);
+    let mut reader = self::sealer(3);
+    let [ask, answer] = [ask, answer].map(|message| {
+        let mut out = [0; 256];
+        let len = sealer.seal_query(&message, &mut out).expect("room");
+        match reader.open_datagram(&mut out[..len]) {
+            Ok(Opened::Query(plain)) => plain.to_vec(),
+            other => panic!("not a query: {other:?}"),
+        }
+    });
+    let hello = member(1).sync_hello(Purpose::Join);
+    let frame = sealer.seal_frame(Frame::Hello, hello, &mut Thread::default());
+    let text = b"MDEyMzQ1Njc4OWFiY2RlZg==".to_vec();
+    vec![bytes, frame.expect("nonces"), ask, answer, text]
+}
+
+/// A user event.
+pub fn event(data: &[u8]) {
+    if let Some(event) = Event::parse(data) {
+        let mut out = [0; EVENT_BYTES_MAX];
+        let length = event.emit(&mut out).expect("what parsed can be emitted");
+        assert_eq!(&out[..length], data, "events are emitted as they came");
+    }
+}
+
+fn events() -> Vec<Vec<u8>> {
+    let full = Event { time: 2, name: "n", node: "^n", service: "s", tag: "t", ..Event::default() };
+    [full, Event { name: "n", payload: b"p", ..Event::default() }]
+        .map(|event| {
+            let mut out = [0; EVENT_BYTES_MAX];
+            let length = event.emit(&mut out).expect("short");
+            out[..length].to_vec()
+        })
+        .to_vec()
 }
 
 /// Metadata of a member.
@@ -222,6 +315,76 @@ pub fn outcome(data: &[u8]) {
     }
 }
 
+/// What a device says: a board and a server read it alike, lists that a board cannot hold apart.
+pub fn ask(data: &[u8]) {
+    let mut out = vec![0; 2 * data.len() + 64];
+    if let Ok(lent) = message::parse::<Ask<Lent<'_>>>(data) {
+        let length = message::emit(&lent, &mut out).expect("what parsed can be emitted");
+        assert_eq!(message::parse(&out[..length]), Ok(lent));
+        message::parse::<Ask<Heap>>(data).expect("a server reads what a board reads");
+    }
+    if let Ok(heap) = message::parse::<Ask<Heap>>(data) {
+        let length = message::emit(&heap, &mut out).expect("what parsed can be emitted");
+        assert_eq!(message::parse(&out[..length]), Ok(heap));
+    }
+}
+
+/// What a server answers a device.
+pub fn tell(data: &[u8]) {
+    let mut out = vec![0; 2 * data.len() + 64];
+    if let Ok(lent) = message::parse::<Tell<Lent<'_>>>(data) {
+        let length = message::emit(&lent, &mut out).expect("what parsed can be emitted");
+        assert_eq!(message::parse(&out[..length]), Ok(lent));
+        message::parse::<Tell<Heap>>(data).expect("a server reads what a board reads");
+    }
+    if let Ok(heap) = message::parse::<Tell<Heap>>(data) {
+        let length = message::emit(&heap, &mut out).expect("what parsed can be emitted");
+        assert_eq!(message::parse(&out[..length]), Ok(heap));
+    }
+}
+
+/// A device's client and a server that sends anything at any time; steps as for [`pool`].
+pub fn client(data: &[u8]) {
+    let profile = Profile {
+        node: "n",
+        node_id: [1; 16],
+        datacenter: "dc1",
+        address: "10.0.0.2",
+        token: "",
+        meta: &[("k", "v")],
+        servers: &[here(1)],
+        services: &[agent_core::client::Service { id: "s", name: "s", ..Default::default() }],
+        checks: &[],
+    };
+    let mut client = Client::<'_, 1, 16, 192>::new(profile, 1, NOW).expect("fits");
+    let (mut now, mut rest) = (NOW, data);
+    while let [kind, low, high, tail @ ..] = rest {
+        let number = u16::from_le_bytes([*low, *high]);
+        let length = if kind % 6 == 0 { usize::from(number).min(tail.len()) } else { 0 };
+        let (bytes, next) = tail.split_at(length);
+        rest = next;
+        match kind % 6 {
+            0 => assert!(client.handle_bytes(now, bytes) <= bytes.len()),
+            1 => {
+                now = now + Duration::from_millis(u64::from(number));
+                client.handle_timeout(now);
+            }
+            2 => client.handle_connected(now),
+            3 => client.handle_closed(now),
+            4 => client.offer_server(now, here(*low)),
+            _ => _ = client.get(now, "k"),
+        }
+        let mut out = [0; 64];
+        let mut sent = 0;
+        while let Some(count) = client.poll_transmit_stream(now, &mut out) {
+            sent += count;
+            assert!(sent <= 193, "one frame at a time");
+        }
+        while client.poll_event().is_some() {}
+        assert!(client.servers().count() <= agent_core::client::SERVERS_MAX);
+    }
+}
+
 /// Go's text form of a duration.
 pub fn duration(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
@@ -241,10 +404,15 @@ fn meeting() -> (Vec<u8>, Vec<Vec<u8>>) {
     };
     let hello = one.sync_hello(Purpose::Join)[HEAD_BYTES..].to_vec();
     step(&mut steps, 2, &hello);
-    let reply = two.handle_sync_hello(NOW, here(1), &hello).expect("hello is taken");
-    let rest = one.handle_sync_reply(NOW, here(2), &reply[HEAD_BYTES..]).expect("so is the reply");
+    let (reply, _) = two.handle_sync_hello(NOW, here(1), &hello).expect("hello is taken");
+    let step_after = one.handle_sync_reply(NOW, here(2), &reply[HEAD_BYTES..]);
+    let Ok(Step::Rest(rest)) = step_after else { panic!("so is the reply") };
     step(&mut steps, 4, &rest[HEAD_BYTES..]);
     two.handle_sync_rest(NOW, &rest[HEAD_BYTES..]).expect("and the rest");
+    let event = UserEvent { name: "n".into(), ..UserEvent::default() };
+    one.fire(NOW, event).expect("short");
+    let hello = one.sync_hello(Purpose::Repair)[HEAD_BYTES..].to_vec();
+    step(&mut steps, 2, &hello);
     let mut now = NOW;
     for _ in 0..40 {
         now = now + Duration::from_millis(100);
@@ -297,6 +465,13 @@ fn commands() -> Vec<Vec<u8>> {
         Command::Kv(Op::DeleteTree("a/".into())),
         Command::Register(Box::new(register)),
         Command::Deregister(catalog::Deregister { node: "n".into(), ..Default::default() }),
+        Command::Autopilot(autopilot::Op::Cas(autopilot::Configuration::default(), 9)),
+        Command::Snapshot(snapshot::Op::Begin("restore".into())),
+        Command::Snapshot(snapshot::Op::Stage(snapshot::Part {
+            id: "restore".into(),
+            number: 1,
+            frames: b"frames".to_vec(),
+        })),
     ]
     .iter()
     .map(Command::emit)
@@ -319,6 +494,53 @@ fn outcomes() -> Vec<Vec<u8>> {
     let answer: Outcome = Ok(Answer { meta: Default::default(), reply });
     let error: Outcome = Err(request::Error::new(request::Kind::NoLeader).hop());
     vec![request::emit(&answer), request::emit(&error)]
+}
+
+fn asks() -> Vec<Vec<u8>> {
+    [
+        &b"\x00\x01\xac\x02\x03dc1\x01n0123456789abcdef\x03::1\x00\x01\x01k\x01v"[..],
+        b"\x01\x02a1\x01a\x02\x01x\x01y\x00\x90\x3f\x00",
+        b"\x02\x01c\x01C\x02a1\x03tcp\x00\x02\x02no",
+        b"\x03",
+        b"\x04\x02a1\x00",
+        b"\x05\x03k/1",
+        b"\x06\x01k\x02\x00\xff\x80\x01",
+        b"\x07\x03web\x00\x01\x03",
+        b"\x08",
+    ]
+    .map(<[u8]>::to_vec)
+    .to_vec()
+}
+
+fn tells() -> Vec<Vec<u8>> {
+    [
+        &b"\x00\x01\x3c\x03dc1"[..],
+        b"\x01",
+        b"\x02\x02\x05taken",
+        b"\x03",
+        b"\x04\x01v\x01\xac\x02",
+        b"\x05\x01\x01n\x01i\x03::1\x50\x00\x09",
+        b"\x06\x0c1.2.3.4:8300",
+    ]
+    .map(<[u8]>::to_vec)
+    .to_vec()
+}
+
+/// A server that welcomes a device and does what it asks; steps for [`client`].
+fn dialogues() -> Vec<Vec<u8>> {
+    let mut steps = vec![1, 0, 0, 2, 0, 0];
+    let answers = tells();
+    for (id, body) in [(1, 0), (2, 1), (3, 1), (4, 4), (5, 6)] {
+        let body = &answers[body];
+        let kind = frame::Kind::Reply;
+        let header = frame::Header::new(kind, id, u32::try_from(body.len()).expect("short"));
+        let bytes = [&header.emit()[..], body].concat();
+        steps.push(0);
+        steps.extend(u16::try_from(bytes.len()).expect("short").to_le_bytes());
+        steps.extend(bytes);
+        steps.extend([5, 0, 0]);
+    }
+    vec![steps]
 }
 
 fn durations() -> Vec<Vec<u8>> {

@@ -35,6 +35,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod client;
 pub mod gossip;
 pub mod health;
 #[cfg(feature = "alloc")]

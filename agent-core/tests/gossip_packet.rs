@@ -193,6 +193,7 @@ mod full_member {
             non_voter: true,
             raft_id: 1,
             tags: vec![("k".into(), "v".into())],
+            leaf: true,
         }
     }
 
@@ -208,7 +209,7 @@ mod full_member {
             &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2],
             b"\x061.8.7:\x02",
             &[0xec, 0x40, 0xee, 0x40, 3, 0, 1, 1],
-            b"\x01\x01k\x01v",
+            b"\x01\x01k\x01v\x01",
         ]
         .concat();
         assert_eq!(meta(2).emit().unwrap(), golden);

@@ -19,7 +19,7 @@ else
     exit 0
 fi
 
-binary=${1:-$("$root/.ci/static")}
+binary=${1:-$("$root/.ci/static" --bin reeve)}
 export REEVE_IMAGE=reeve-check-$$
 compose+=(-p "reevecheck$$" -f "$here/compose.yaml")
 

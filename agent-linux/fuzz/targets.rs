@@ -1,27 +1,36 @@
 //! Every decoder of this crate that sees bytes from outside, as `fn(&[u8])`.
 
 use super::replay::Target;
-use super::world::{assert_calm, converse, record_calls, rows, world};
+use super::world::{assert_calm, converse, geo, record_calls, rows, world};
+use agent_core::health::Tail;
+use agent_core::model::check::Check;
 use agent_core::model::command::Command;
 use agent_core::model::node::Node;
 use agent_core::model::request::{self, Body, Outcome, Query, Request};
-use agent_core::model::service::Service;
-use agent_core::model::{catalog, health, kv};
+use agent_core::model::service::{Proxy, Service, ServiceAddress};
+use agent_core::model::snapshot::{Op, Part};
+use agent_core::model::{catalog, health, kv, query as queries, txn};
+use agent_linux::archive::{self, Meta, Writer};
+use agent_linux::check::{docker, grpc};
 use agent_linux::config::Config;
 use agent_linux::config::definition::{CheckDefinition, ServiceDefinition};
 use agent_linux::config::source::Sources;
 use agent_linux::dns::Transport;
-use agent_linux::endpoint::filter::Filter;
+use agent_linux::endpoint::filter::{Filter, Selectable};
 use agent_linux::raft::StateMachine;
-use agent_linux::store::Store;
+use agent_linux::store::{Store, Template, next_part};
+use std::sync::Arc;
 
 /// Those that only compute.
 pub const PURE: &[Target] = &[
     Target { name: "hcl", run: hcl, seeds: none },
     Target { name: "definition", run: definition, seeds: none },
-    Target { name: "filter", run: filter, seeds: none },
+    Target { name: "filter", run: filter, seeds: expressions },
+    Target { name: "template", run: template, seeds: templates },
+    Target { name: "probe", run: probe, seeds: none },
     Target { name: "commit", run: commit, seeds: logs },
     Target { name: "restore", run: restore, seeds: snapshots },
+    Target { name: "archive", run: archive, seeds: archives },
     Target { name: "serve", run: serve, seeds: requests },
     Target { name: "dns", run: dns, seeds: questions },
     Target { name: "raft", run: raft, seeds: calls },
@@ -59,16 +68,78 @@ pub fn definition(data: &[u8]) {
     }
 }
 
-/// Filter expressions, and their evaluation.
+/// Filter expressions, and their evaluation against every kind of row.
 pub fn filter(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Ok(filter) = Filter::<Service>::parse(text) {
-        let _ =
-            filter.fits(&Service { id: "a".into(), tags: vec!["b".into()], ..Default::default() });
+    let node = Arc::new(Node { meta: [("a".into(), "b".into())].into(), ..Node::default() });
+    let proxy = Proxy { upstreams: "[{\"LocalBindPort\":1}]".into(), ..Proxy::default() };
+    let service = Arc::new(Service {
+        tags: vec!["b".into()],
+        tagged_addresses: [("lan".into(), ServiceAddress::default())].into(),
+        proxy: Some(Box::new(proxy)),
+        ..Service::default()
+    });
+    let checks = vec![Arc::default()];
+    fits(text, &*node);
+    fits(text, &*service);
+    fits(text, &Check::default());
+    fits(text, &catalog::Instance { node: node.clone(), service: service.clone() });
+    fits(text, &health::Instance { node, service, checks });
+}
+
+/// A row meets an expression or its opposite.
+fn fits<T: Selectable>(text: &str, row: &T) {
+    let Ok(filter) = Filter::<T>::parse(text) else { return };
+    if let Ok(opposite) = Filter::<T>::parse(&format!("not ( {text} )")) {
+        assert_ne!(filter.fits(row), opposite.fits(row), "{text}");
     }
-    if let Ok(filter) = Filter::<Node>::parse(text) {
-        let _ = filter.fits(&Node::default());
+}
+
+/// The expressions that were tried on Consul.
+fn expressions() -> Vec<Vec<u8>> {
+    let tried = include_str!("../tests/recorded/filter.txt");
+    let steps = tried.lines().filter_map(|line| line.split_once(" FILTER ")?.1.split_once(' '));
+    steps.map(|(_, expression)| expression.into()).collect()
+}
+
+/// A template of a prepared query and a name that it is asked by: pattern, text and name, each on
+/// a line of its own. What is filled in is bounded.
+pub fn template(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let mut lines = text.splitn(3, '\n').map(str::to_owned);
+    let mut next = || lines.next().unwrap_or_default();
+    let settings = queries::Template {
+        kind: "name_prefix_match".into(),
+        regexp: next(),
+        remove_empty_tags: true,
+    };
+    let service = queries::Target { service: next(), near: next(), ..Default::default() };
+    let name = service.near.clone();
+    let query = queries::PreparedQuery { template: settings, service, ..Default::default() };
+    if let Ok(template) = Template::compile(&query)
+        && let Ok(filled) = template.render(&query, &name)
+    {
+        assert!(filled.service.service.len() <= text.len() * (text.len() + 1), "bounded");
     }
+}
+
+fn templates() -> Vec<Vec<u8>> {
+    [
+        "^geo-(.*?)-([^-]+)$\n${match(2)}.${name.suffix}$$\ngeo-a-web",
+        "\n${\"a${match(\"1\")}\\n\"} ${ (name.full) }\nx",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec()
+}
+
+/// What checked things answer: gRPC's health message, the frames of Docker's output.
+pub fn probe(data: &[u8]) {
+    let _ = grpc::status(data);
+    let (mut frames, mut output) = (docker::Frames::default(), Tail::new(vec![0; 64].into()));
+    for piece in data.chunks(5) {
+        frames.push(piece, &mut output);
+    }
+    assert!(output.written() <= data.len() as u64, "nothing is added");
 }
 
 /// Log entries, applied in turn: records of a length (two bytes) and a command. Two stores that
@@ -103,6 +174,43 @@ pub fn restore(data: &[u8]) {
     }
 }
 
+/// A snapshot that an operator kept: the archive, its state cut into parts, and those staged. The
+/// bytes are also tried as a state without an archive, which no checksum of it guards.
+pub fn archive(data: &[u8]) {
+    let mut parts = Vec::new();
+    let read = archive::read(data, &mut |state| {
+        for number in 0.. {
+            match next_part(state, number)? {
+                part if part.is_empty() => break,
+                part => parts.push(part),
+            }
+        }
+        Ok(())
+    });
+    if read.is_ok() {
+        stage(&parts);
+    }
+    stage(&[data.to_vec()]);
+}
+
+/// Restores parts, and goes on with what came of them as with any state.
+fn stage(parts: &[Vec<u8>]) {
+    let store = Store::new();
+    let id = "restore".to_string();
+    let staged = (0..)
+        .zip(parts)
+        .map(|(number, frames)| Op::Stage(Part { id: id.clone(), number, frames: frames.clone() }));
+    let steps = std::iter::once(Op::Begin(id.clone()))
+        .chain(staged)
+        .chain(std::iter::once(Op::Commit(id.clone())))
+        .map(Command::Snapshot);
+    for (index, command) in (1..).zip(steps.chain(rows())) {
+        let before = store.tables().index();
+        let _ = store.commit(index, &command);
+        assert!(store.tables().index() > before, "indexes only rise");
+    }
+}
+
 /// A request by RPC: decoded, authorised, served.
 pub fn serve(data: &[u8]) {
     let world = world();
@@ -115,8 +223,9 @@ pub fn serve(data: &[u8]) {
 /// A DNS packet, over UDP and TCP.
 pub fn dns(data: &[u8]) {
     let world = world();
+    let from = std::net::Ipv4Addr::LOCALHOST.into();
     for transport in [Transport::Udp, Transport::Tcp] {
-        if let Some(answer) = world.runtime.block_on(world.dns.answer(data, transport)) {
+        if let Some(answer) = world.runtime.block_on(world.dns.answer(data, transport, from)) {
             assert!(answer.len() >= 12 && answer[..2] == data[..2], "an answer to this question");
             assert!(answer[2] & 0x80 != 0, "an answer, not a question");
         }
@@ -149,7 +258,13 @@ pub fn gossip(data: &[u8]) {
 fn logs() -> Vec<Vec<u8>> {
     let mut log = Vec::new();
     let deregister = catalog::Deregister { node: "web1".into(), ..Default::default() };
-    let more = [Command::Kv(kv::Op::DeleteTree("a/".into())), Command::Deregister(deregister)];
+    let look = txn::Look::Tree("a/".into());
+    let more = [
+        geo("00000000-0000-4000-8000-000000000001"),
+        Command::Txn(vec![txn::Op::Look(look), txn::Op::Kv(kv::Op::Delete("a/b".into()))]),
+        Command::Kv(kv::Op::DeleteTree("a/".into())),
+        Command::Deregister(deregister),
+    ];
     for command in rows().iter().chain(&more) {
         let bytes = command.emit();
         log.extend(u16::try_from(bytes.len()).expect("small").to_le_bytes());
@@ -167,8 +282,22 @@ fn snapshots() -> Vec<Vec<u8>> {
     vec![empty, written(&store)]
 }
 
+fn archives() -> Vec<Vec<u8>> {
+    let store = Store::new();
+    for (index, command) in (1..).zip(rows()) {
+        store.commit(index, &command).expect("applies");
+    }
+    let state = store.tables().parts().next_part().expect("a vector takes everything");
+    let meta = Meta { size: state.len() as u64, ..Meta::default() };
+    let mut writer = Writer::begin(&meta, 0).expect("a vector takes everything");
+    let mut file = writer.add(&state).expect("as long as announced");
+    file.extend(writer.end().expect("as long as announced"));
+    vec![file, state]
+}
+
 fn requests() -> Vec<Vec<u8>> {
     let query = |query| Body::Query(query);
+    let execute = queries::Execute { name: "geo-web".into(), limit: 1, ..Default::default() };
     let services = health::ServiceQuery { name: "web".into(), ..Default::default() };
     let mut bodies: Vec<Body> = rows().into_iter().map(Body::Command).collect();
     bodies.extend([
@@ -177,6 +306,9 @@ fn requests() -> Vec<Vec<u8>> {
         query(Query::Catalog(catalog::Query::Datacenters)),
         query(Query::Catalog(catalog::Query::Nodes { node_meta: Default::default() })),
         query(Query::Health(health::Query::Service(services))),
+        query(Query::Prepared(queries::Query::Execute(execute))),
+        query(Query::Prepared(queries::Query::List)),
+        query(Query::Txn(vec![txn::Look::Key("a/b".into()), txn::Look::Absent("c".into())])),
     ]);
     let filter = "Node.Meta.a == b".to_string();
     let options = request::Options { min_index: 1, wait_ms: 1, filter, ..Default::default() };
@@ -208,6 +340,7 @@ fn questions() -> Vec<Vec<u8>> {
         ("1.0.0.10.in-addr.arpa", 12),
         ("consul", 6),
         ("nobody.service.consul", 28),
+        ("geo-web.query.consul", 33),
         ("example.com", 1),
     ]
     .map(|(name, kind)| question(name, kind))
@@ -252,6 +385,7 @@ fn exchanges() -> Vec<Vec<u8>> {
         non_voter: false,
         raft_id: 0,
         tags: Vec::new(),
+        leaf: false,
     };
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
     let pool = Pool::new(Config::lan(), meta, address, 1, 1, Instant::from_micros(1));

@@ -7,11 +7,12 @@ use agent_core::model::kv::{Op, Put};
 use agent_core::model::node::Node;
 use agent_core::model::request::{self, Body, Kind, Request};
 use agent_core::model::service::Service;
-use agent_core::model::{catalog, check};
+use agent_core::model::{catalog, check, query};
 use agent_core::wire::frame;
 use agent_linux::config;
 use agent_linux::dns::Dns;
 use agent_linux::endpoint::agent::{Agent, Answering, Op as LocalOp};
+use agent_linux::endpoint::cache::Cache;
 use agent_linux::endpoint::{Endpoint, Settings};
 use agent_linux::gossip;
 use agent_linux::http::{self, Http};
@@ -119,12 +120,12 @@ async fn start() -> Parts {
     tokio::spawn(server::serve(rpc_listener, endpoint.clone(), Some(raft), limits));
     let (shutdown, stopped) = watch::channel(false);
     let http = Http {
-        endpoint: Arc::new(endpoint.clone()),
+        endpoint: Arc::new(Cache::new(endpoint.clone())),
         agent: Arc::new(Deaf),
         settings: http::Settings::new("dc1", "solo"),
     };
     tokio::spawn(http::serve(http_listener, Arc::new(http), stopped));
-    let dns = Dns::new(endpoint.clone(), config::Dns::default(), "dc1".into(), 7).expect("dns");
+    let dns = Dns::new(endpoint.clone(), config::Dns::default(), "solo".into(), 7).expect("dns");
     let follower = Raft::open(options.clone(), Arc::new(Store::new())).await.expect("raft");
     let stranger = Raft::open(options, Arc::new(Store::new())).await.expect("raft");
     let pool = gossip::Gossip::start(gossip_options()).await.expect("gossip");
@@ -151,9 +152,11 @@ fn gossip_options() -> gossip::Options {
             non_voter: false,
             raft_id: 1,
             tags: Vec::new(),
+            leaf: false,
         },
         snapshot_path: None,
         rejoin_after_leave: false,
+        keys: None,
     }
 }
 
@@ -185,8 +188,20 @@ pub fn rows() -> Vec<Command> {
     vec![Command::Register(Box::new(register)), Command::Kv(Op::Set(put))]
 }
 
+/// A template of a prepared query, under an id or none yet.
+pub fn geo(id: &str) -> Command {
+    let query = query::PreparedQuery {
+        id: id.into(),
+        name: "geo-".into(),
+        template: query::Template { kind: "name_prefix_match".into(), ..Default::default() },
+        service: query::Target { service: "${name.suffix}".into(), ..Default::default() },
+        ..Default::default()
+    };
+    Command::Prepared(query::Op::Create(Box::new(query)))
+}
+
 async fn fill(endpoint: &Endpoint) {
-    for command in rows() {
+    for command in rows().into_iter().chain([geo("")]) {
         let request = Request { options: Default::default(), body: Body::Command(command) };
         endpoint.serve(request).await.expect("content");
     }

@@ -1,5 +1,6 @@
 //! Reeve's agent for Linux.
 pub mod agent;
+pub mod archive;
 pub mod check;
 pub mod cli;
 pub mod config;
@@ -14,5 +15,7 @@ pub mod metrics;
 pub mod raft;
 pub mod rpc;
 pub mod store;
+pub mod tls;
 mod ui;
 pub mod version;
+pub mod watch;

@@ -62,9 +62,19 @@ struct Sinks {
     followers: Vec<Follower>,
 }
 
+/// How a line is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// As Consul's.
+    Text,
+    /// As a JSON object.
+    Json,
+}
+
 /// Somebody who reads the log as it is written.
 struct Follower {
     level: LogLevel,
+    form: Form,
     lines: mpsc::Sender<Bytes>,
 }
 
@@ -73,7 +83,7 @@ struct Logger {
     level: AtomicU8,
     /// The most talkative level that a follower wants.
     followed: AtomicU8,
-    json: bool,
+    form: Form,
     sinks: Mutex<Sinks>,
 }
 
@@ -90,7 +100,8 @@ pub fn start(config: &Log) -> Result<(), Error> {
     let sinks = Sinks { file, kept: VecDeque::new(), followers: Vec::new() };
     let level = AtomicU8::new(config.level as u8);
     let followed = AtomicU8::new(LogLevel::Error as u8);
-    let logger = Logger { level, followed, json: config.json, sinks: Mutex::new(sinks) };
+    let form = if config.json { Form::Json } else { Form::Text };
+    let logger = Logger { level, followed, form, sinks: Mutex::new(sinks) };
     LOGGER.set(logger).map_err(|_| Error::Twice)?;
     tracing::subscriber::set_global_default(Front).map_err(|_| Error::Twice)
 }
@@ -112,11 +123,11 @@ pub fn recent(level: LogLevel) -> Vec<String> {
 
 /// Hands out lines of a level or above as they are written, each with its newline, until the
 /// receiver is dropped. The level may be more talkative than that of the other sinks.
-pub fn follow(level: Level) -> mpsc::Receiver<Bytes> {
+pub fn follow(level: Level, form: Form) -> mpsc::Receiver<Bytes> {
     let (lines, followed) = mpsc::channel(FOLLOWED_LINES_MAX);
     if let Some(logger) = LOGGER.get() {
         let mut sinks = logger.sinks();
-        sinks.followers.push(Follower { level: level_of(&level), lines });
+        sinks.followers.push(Follower { level: level_of(&level), form, lines });
         logger.followed.store(sinks.followed(), Ordering::Relaxed);
         drop(sinks);
         tracing::callsite::rebuild_interest_cache();
@@ -133,11 +144,11 @@ impl Sinks {
 
 impl Follower {
     /// Hands a line over if it is wanted; tells whether the follower is still there.
-    fn offer(&self, level: LogLevel, line: &str) -> bool {
+    fn offer(&self, level: LogLevel, line: impl FnOnce(Form) -> Bytes) -> bool {
         if level > self.level {
             return !self.lines.is_closed();
         }
-        let sent = self.lines.try_send(Bytes::copy_from_slice(line.as_bytes()));
+        let sent = self.lines.try_send(line(self.form));
         !matches!(sent, Err(mpsc::error::TrySendError::Closed(_)))
     }
 }
@@ -156,11 +167,10 @@ impl Logger {
     /// Writes one line everywhere. Sinks that fail are not worth the agent's life.
     fn log(&self, level: LogLevel, event: &Event<'_>) {
         let now = SystemTime::now();
-        let mut text = line::format(now, level, event, self.json);
-        text.push('\n');
+        let write = |form| line::format(now, level, event, form) + "\n";
         let mut sinks = self.sinks();
         let count = sinks.followers.len();
-        sinks.followers.retain(|follower| follower.offer(level, &text));
+        sinks.followers.retain(|follower| follower.offer(level, |form| write(form).into()));
         if sinks.followers.len() != count {
             self.followed.store(sinks.followed(), Ordering::Relaxed);
         }
@@ -168,6 +178,7 @@ impl Logger {
         if !is_shown(shown, level, event.metadata().target()) {
             return;
         }
+        let mut text = write(self.form);
         let _ = std::io::stdout().write_all(text.as_bytes());
         if let Some(file) = &mut sinks.file {
             let _ = file.write(text.as_bytes());
@@ -245,13 +256,14 @@ mod tests {
     #[test]
     fn followers_get_the_lines_of_their_level() {
         let (lines, mut followed) = mpsc::channel(1);
-        let follower = Follower { level: LogLevel::Warn, lines };
-        assert!(follower.offer(LogLevel::Info, "not wanted"));
-        assert!(follower.offer(LogLevel::Error, "first"));
-        assert!(follower.offer(LogLevel::Warn, "does not fit"));
+        let follower = Follower { level: LogLevel::Warn, form: Form::Text, lines };
+        let line = |text: &'static str| move |_| Bytes::from_static(text.as_bytes());
+        assert!(follower.offer(LogLevel::Info, line("not wanted")));
+        assert!(follower.offer(LogLevel::Error, line("first")));
+        assert!(follower.offer(LogLevel::Warn, line("does not fit")));
         assert_eq!(followed.try_recv().unwrap(), "first");
         drop(followed);
-        assert!(!follower.offer(LogLevel::Info, "nobody hears"));
+        assert!(!follower.offer(LogLevel::Info, line("nobody hears")));
     }
 
     #[test]

@@ -351,11 +351,17 @@ async fn await_check(local: &Arc<Local>, id: &str, status: Status, output: &str)
 fn a_definition_becomes_what_it_asks_for() {
     let work = |json| Work::of(&CheckDefinition::from_json(json).unwrap(), 4096);
     let tcp = work(serde_json::json!({"TCP": "a:1", "Interval": "10s", "Timeout": "1s"}));
-    let Ok(Work::Run(Job::Tcp(tcp))) = tcp else { panic!("{tcp:?}") };
+    let Work::Run(Job::Tcp(tcp)) = tcp else { panic!("{tcp:?}") };
     assert_eq!(tcp, Tcp { target: "a:1".to_owned(), timeout: Duration::from_secs(1) });
     let script = work(serde_json::json!({"Args": ["x"], "Interval": "10s", "OutputMaxSize": 9}));
-    let Ok(Work::Run(Job::Script(script))) = script else { panic!("{script:?}") };
+    let Work::Run(Job::Script(script)) = script else { panic!("{script:?}") };
     assert_eq!((script.timeout, script.output_bytes), (Duration::from_secs(30), 9));
-    let refused = work(serde_json::json!({"GRPC": "a:1", "Interval": "10s"})).unwrap_err();
-    assert_eq!(refused.to_string(), "Check type grpc is not supported by this agent");
+    let json = serde_json::json!({
+        "GRPC": "a:1/b", "GRPCUseTLS": true, "TLSSkipVerify": true, "Interval": "10s",
+    });
+    let Work::Run(Job::Grpc(grpc)) = work(json) else { panic!("it is a gRPC check") };
+    assert_eq!((grpc.target.as_str(), grpc.tls), ("a:1/b", Some(Verify::Nothing)));
+    let json = serde_json::json!({"DockerContainerID": "c", "Args": ["x"], "Interval": "10s"});
+    let Work::Run(Job::Docker(docker)) = work(json) else { panic!("it is a Docker check") };
+    assert_eq!((docker.container.as_str(), docker.timeout), ("c", Duration::from_secs(30)));
 }

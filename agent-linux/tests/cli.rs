@@ -51,6 +51,58 @@ fn exit_codes_and_streams_are_consuls() {
 }
 
 #[test]
+fn shells_are_taught_to_complete_and_forget_it_again() {
+    let home = std::env::temp_dir().join(format!("reeve-home-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir_all(home.join(".config/fish")).unwrap();
+    let (bash, zsh) = (home.join(".bashrc"), home.join(".zshrc"));
+    let fish = home.join(".config/fish/completions/reeve.fish");
+    std::fs::write(&bash, "PS1=''").unwrap();
+    std::fs::write(&zsh, "# mine\n").unwrap();
+    let ask = |word: &str| told(&reeve(&[word]).env("HOME", &home).output().unwrap());
+    assert_eq!(ask("-autocomplete-install").0, Some(0));
+    let (code, _, errors) = ask("-autocomplete-install");
+    assert_eq!(code, Some(1));
+    assert!(
+        errors.starts_with("Error executing CLI: 3 errors occurred:\n\t* already installed in")
+    );
+    for (shell, file) in [("bash", &bash), ("zsh", &zsh), ("fish", &fish)] {
+        match Command::new(shell).arg("-n").arg(file).output() {
+            Ok(output) => assert!(output.status.success(), "{shell}: {output:?}"),
+            Err(error) => eprintln!("{shell} is not here to read its file: {error}"),
+        }
+    }
+    if Command::new("bash").arg("--version").output().is_ok() {
+        complete_in_bash(&home);
+    }
+    assert_eq!(ask("--autocomplete-uninstall").0, Some(0));
+    assert_eq!(std::fs::read_to_string(&bash).unwrap(), "PS1=''\n");
+    assert_eq!(std::fs::read_to_string(&zsh).unwrap(), "# mine\n");
+    assert!(!fish.exists());
+    assert_eq!(ask("--autocomplete-uninstall").0, Some(1));
+    std::fs::remove_dir_all(&home).unwrap();
+    let (code, _, errors) = ask("-autocomplete-install");
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("Did not find any shells to install"), "{errors}");
+}
+
+/// Types half words and tabs into a bash that has the start-up file, with a `reeve` that only
+/// tells its arguments.
+fn complete_in_bash(home: &std::path::Path) {
+    // A session of its own: an interactive shell would take the terminal of who runs the tests.
+    let mut bash = Command::new("setsid");
+    bash.args(["--wait", "bash", "--noprofile", "-i"]).env("HOME", home).env("TERM", "dumb");
+    bash.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = bash.spawn().expect("setsid and bash start");
+    let typed = "reeve() { echo \"told: $*\"; }\nreeve kv exp\tx\nreeve members -det\t\nexit\n";
+    let mut input = child.stdin.take().expect("a pipe");
+    input.write_all(typed.as_bytes()).expect("typed");
+    drop(input);
+    let (_, output, _) = told(&child.wait_with_output().expect("the shell ends"));
+    assert!(output.contains("told: kv export x\n"), "{output}");
+    assert!(output.contains("told: members -detailed"), "{output}");
+}
+
+#[test]
 fn files_are_validated() {
     let dir = std::env::temp_dir().join(format!("reeve-cli-{}", uuid::Uuid::new_v4()));
     std::fs::create_dir(&dir).unwrap();

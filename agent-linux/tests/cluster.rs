@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use support::cluster::{Agent, Cluster, get};
+use support::cluster::{Agent, Cluster, get, raft_ids, until_voters};
 use support::http::Client;
 use support::lab::{Disk, allowed};
 use support::{PATIENCE, eventually, reeve};
@@ -81,27 +81,6 @@ fn until_value(agent: &Agent, key: &str, value: &str, options: &str) {
     eventually(PATIENCE, &format!("{key} is {value} on {}", agent.name), || {
         let answer = get(agent, &format!("/v1/kv/{key}?raw{options}"))?;
         if answer.text() == value { Ok(()) } else { Err(answer.text()) }
-    });
-}
-
-/// Raft ids of the configuration, by node name.
-fn raft_ids(agent: &Agent) -> Result<Vec<(String, String, bool)>, String> {
-    let configuration = get(agent, "/v1/operator/raft/configuration")?.json();
-    let servers = configuration["Servers"].as_array().ok_or("no servers")?;
-    Ok(servers
-        .iter()
-        .map(|server| {
-            let text = |name: &str| server[name].as_str().unwrap_or_default().to_string();
-            (text("Node"), text("ID"), server["Voter"].as_bool().unwrap_or(false))
-        })
-        .collect())
-}
-
-fn until_voters(agent: &Agent, count: usize) {
-    eventually(PATIENCE, "voters", || {
-        let ids = raft_ids(agent)?;
-        let voters = ids.iter().filter(|(_, _, voter)| *voter).count();
-        if ids.len() == count && voters == count { Ok(()) } else { Err(format!("{ids:?}")) }
     });
 }
 
@@ -322,13 +301,18 @@ fn signals_end_the_agent_as_consuls_do() {
     let mut cluster = Cluster::loopback().picture();
     // SIGINT on a client leaves; SIGTERM leaves too on a client, and only stops a server.
     let status = cluster.agents[3].stop(Signal::INT);
-    assert!(!status.success() || status.code() == Some(0));
+    assert_eq!(status.code(), Some(0), "an orderly leave");
     let mut states = all_alive();
     states[3].1 = "left";
     cluster.until_members(0, &states);
     cluster.start(3);
     cluster.until_members(0, &all_alive());
-    cluster.agents[3].stop(Signal::TERM);
+    let status = cluster.agents[3].stop(Signal::TERM);
+    assert_eq!(status.code(), Some(0), "a client leaves at SIGTERM too");
+    cluster.until_members(0, &states);
+    let status = cluster.agents[2].stop(Signal::TERM);
+    assert_eq!(status.code(), Some(1), "a server goes without leaving");
+    states[2].1 = "failed";
     cluster.until_members(0, &states);
 }
 

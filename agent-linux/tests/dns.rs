@@ -10,6 +10,7 @@ use agent_core::model::service::Service;
 use agent_core::time::Duration as Time;
 use agent_linux::config;
 use agent_linux::dns::{self, Dns};
+use agent_linux::endpoint::cache::Cache;
 use agent_linux::endpoint::{self, Endpoint};
 use agent_linux::raft::{self, Raft};
 use agent_linux::rpc::route::{self, Router};
@@ -73,7 +74,8 @@ async fn start(settings: config::Dns) -> Edge {
         Endpoint::server("dc1".into(), store, raft, router, endpoint::Settings::default());
     let (udp, tcp) = sockets().await;
     let at = udp.local_addr().unwrap();
-    let dns = Dns::new(endpoint.clone(), settings, "dc1".into(), 1).unwrap();
+    let dns = Dns::new(endpoint.clone(), settings, "one".into(), 1).unwrap();
+    let dns = dns.with_cache(Cache::new(endpoint.clone()));
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(dns::serve(udp, tcp, Arc::new(dns), stopped));
     Edge { at, endpoint, _stop: stop }
@@ -200,6 +202,21 @@ async fn only_passing_leaves_warnings_out() {
     edge.register("n2", "10.0.0.2", "web", "", Status::Warning).await;
     let message = edge.ask("web.service.consul", Rtype::A).await;
     assert_eq!(lines(&message.answers), ["web.service.consul. 7 A 10.0.0.1"]);
+}
+
+#[tokio::test]
+async fn answers_from_the_cache_follow_what_is_registered() {
+    let edge = start(config::Dns { use_cache: true, ..settings() }).await;
+    let found = async |name: &str, count: usize| {
+        while edge.ask(name, Rtype::A).await.answers.len() != count {
+            tokio::task::yield_now().await;
+        }
+    };
+    edge.register("n1", "10.0.0.1", "web", "", Status::Passing).await;
+    timeout(PATIENCE, found("web.service.consul", 1)).await.expect("the first");
+    edge.register("n2", "10.0.0.2", "web", "", Status::Passing).await;
+    timeout(PATIENCE, found("web.service.consul", 2)).await.expect("the second, too");
+    timeout(PATIENCE, found("n2.node.consul", 1)).await.expect("a node");
 }
 
 #[tokio::test]

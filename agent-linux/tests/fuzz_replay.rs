@@ -10,31 +10,22 @@ mod targets;
 #[path = "../fuzz/world.rs"]
 mod world;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-fn fuzz() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
-}
+/// The folder of the targets and their corpus.
+const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz");
 
 #[test]
 fn every_decoder_survives_damaged_input() {
-    replay::replay(targets::PURE, &fuzz().join("corpus"), 5_000);
+    replay::replay(targets::PURE, Path::new(FUZZ), 5_000);
 }
 
 #[test]
 fn every_listener_survives_damaged_input() {
-    replay::replay(targets::SOCKETS, &fuzz().join("corpus"), 400);
+    replay::replay(targets::SOCKETS, Path::new(FUZZ), 400);
 }
 
 #[test]
 fn every_target_has_its_binary() {
-    let entries = std::fs::read_dir(fuzz().join("fuzz_targets")).expect("folder").flatten();
-    let mut binaries: Vec<String> = entries
-        .filter_map(|entry| Some(entry.path().file_stem()?.to_string_lossy().into_owned()))
-        .collect();
-    let all = targets::PURE.iter().chain(targets::SOCKETS);
-    let mut listed: Vec<String> = all.map(|target| target.name.to_string()).collect();
-    binaries.sort();
-    listed.sort();
-    assert_eq!(binaries, listed);
+    replay::assert_binaries(targets::PURE.iter().chain(targets::SOCKETS), Path::new(FUZZ));
 }

@@ -25,6 +25,7 @@ fn meta(name: &str, id: u8) -> Meta {
         non_voter: false,
         raft_id: 0,
         tags: Vec::new(),
+        leaf: false,
     }
 }
 
@@ -46,6 +47,7 @@ fn options(name: &str, id: u8) -> Options {
         },
         snapshot_path: None,
         rejoin_after_leave: false,
+        keys: None,
     }
 }
 

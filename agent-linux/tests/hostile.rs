@@ -3,10 +3,12 @@
 mod support;
 
 use agent_core::rand::Rng;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::io::Write;
+use agent_core::wire::frame::Channel;
+use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
 use support::cluster::{Agent, Cluster};
+use support::{PATIENCE, eventually};
 
 /// Connections that stand idle at once.
 const IDLE: usize = 10_000;
@@ -31,12 +33,9 @@ fn answers(agent: &Agent) {
     assert_eq!(agent.http().get("/v1/kv/alive?raw").text(), "yes");
 }
 
-/// Raises what the system allows this process to open; answers how many connections fit.
+/// Answers how many connections fit.
 fn room() -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, ..limit };
-    setrlimit(Resource::Nofile, raised).expect("the soft limit may reach the hard one");
-    let files = limit.maximum.unwrap_or(u64::MAX).saturating_sub(SPARE);
+    let files = support::raise_file_limit().saturating_sub(SPARE);
     usize::try_from(files).unwrap_or(usize::MAX).min(IDLE)
 }
 
@@ -94,4 +93,33 @@ fn noise_on_every_port_changes_nothing() {
     let grown = agent.resident_kib().saturating_sub(before);
     assert!(grown < 32 * 1024, "noise cost {grown} KiB");
     assert!(!agent.log().contains("panicked"), "{}", agent.log());
+}
+
+#[test]
+fn the_rpc_port_keeps_to_its_limits() {
+    let limits = "limits { rpc_max_conns_per_client = 2, rpc_handshake_timeout = \"200ms\" }";
+    let cluster = server(&["-hcl", limits]);
+    let agent = &cluster.agents[0];
+    let open = || {
+        let stream = TcpStream::connect((agent.address, 8300)).expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream
+    };
+    // The channel's byte keeps a connection; a third one from the same address is closed at once.
+    let mut kept: Vec<TcpStream> = (0..2).map(|_| open()).collect();
+    for stream in &mut kept {
+        stream.write_all(&[Channel::Request.emit()]).expect("a byte leaves");
+    }
+    assert_eq!(open().read(&mut [0]).expect("closed"), 0);
+    drop(kept);
+    // One that says nothing is closed, long before Consul's five seconds.
+    eventually(PATIENCE, "a place is free again", || {
+        let begun = Instant::now();
+        let mut silent = open();
+        assert_eq!(silent.read(&mut [0]).expect("closed"), 0);
+        let waited = begun.elapsed();
+        assert!(waited < Duration::from_secs(4), "{waited:?}");
+        let was_let_in = waited >= Duration::from_millis(150);
+        if was_let_in { Ok(()) } else { Err(format!("closed after {waited:?}")) }
+    });
 }

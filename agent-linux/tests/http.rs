@@ -1,14 +1,16 @@
 //! HTTP over real sockets: one server that keeps its state in memory, and a stand-in that counts.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use agent_core::model::request::{Error, Kind, Request};
+use agent_core::model::request::{Error, Kind, Options, Request};
 use agent_linux::config::cidr::Cidr;
 use agent_linux::endpoint::agent::{Agent, Answering, Op, Reply};
-use agent_linux::endpoint::{self, Endpoint};
-use agent_linux::http::{self, Asking, Http, Servers, Settings};
+use agent_linux::endpoint::cache::{Cache, Control};
+use agent_linux::endpoint::{self, Endpoint, Saving};
+use agent_linux::http::{self, Asking, AskingCache, Doing, Http, LineForm, Servers, Settings};
 use agent_linux::raft::{self, Raft};
 use agent_linux::rpc::route::{self, Router};
 use agent_linux::store::Store;
+use bytes::Bytes;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -131,7 +133,7 @@ impl Edge {
         let router = Router::new("dc1".into(), route::Settings::default());
         let endpoint =
             Endpoint::server("dc1".into(), store, raft, router, endpoint::Settings::default());
-        Self::start(Arc::new(endpoint), |settings| settings.ui = true).await
+        Self::start(Arc::new(Cache::new(endpoint)), |settings| settings.ui = true).await
     }
 
     async fn client(&self) -> Client {
@@ -177,6 +179,18 @@ impl Servers for Silent {
             let _waiting = Waiting(self);
             std::future::pending().await
         })
+    }
+
+    fn serve_cached(&self, _: Request, _: Control) -> AskingCache<'_> {
+        Box::pin(std::future::pending())
+    }
+
+    fn save(&self, _: Options) -> Doing<Saving> {
+        Box::pin(std::future::pending())
+    }
+
+    fn restore(&self, _: Options, _: mpsc::Receiver<Bytes>) -> Doing<()> {
+        Box::pin(std::future::pending())
     }
 }
 
@@ -288,7 +302,7 @@ async fn methods_and_paths_are_answered_as_consul_does() {
         ("OPTIONS", "/v1/kv/a", 200, Some("OPTIONS,GET,PUT,DELETE"), ""),
         ("OPTIONS", "/v1/agent/self", 200, Some("OPTIONS,GET"), ""),
         ("GET", "/v1/nope", 404, None, ""),
-        ("GET", "/v1/event/list", 404, None, ""),
+        ("GET", "/v1/event/nope", 404, None, ""),
         ("GET", "/", 200, None, "Consul Agent"),
         ("GET", "/ui/", 404, None, ""),
         ("GET", "/v1/acl/tokens", 401, None, "ACL support disabled"),
@@ -373,14 +387,14 @@ async fn the_log_is_streamed_as_it_is_written() {
     let (lines, followed) = mpsc::channel(8);
     let followed = Mutex::new(Some(followed));
     let edge = Edge::start(Arc::new(Silent::default()), |settings| {
-        settings.monitor = Some(Arc::new(move |level| {
-            assert_eq!(level, tracing::Level::WARN);
+        settings.monitor = Some(Arc::new(move |level, form| {
+            assert_eq!((level, form), (tracing::Level::WARN, LineForm::Json));
             followed.lock().unwrap().take().unwrap()
         }));
     })
     .await;
     let mut client = edge.client().await;
-    client.send(b"GET /v1/agent/monitor?loglevel=warn HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    client.send(b"GET /v1/agent/monitor?loglevel=warn&logjson HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let head = client.answer().await.unwrap();
     assert_eq!((head.status(), head.header("Transfer-Encoding")), (200, Some("chunked")));
     for line in ["one\n", "two\n"] {

@@ -9,6 +9,9 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+/// Time before it is measured, unless told.
+const SETTLE_SECS: u64 = 20;
+
 /// Measures every agent of the order, one picture after the other.
 ///
 /// # Errors
@@ -49,8 +52,9 @@ fn one(binary: &Path, order: &Order) -> Result<Vec<Row>, String> {
     let lab = Lab::new().map_err(|why| eprintln!("no traffic figures: {why}")).ok();
     let counted = lab.is_some();
     let picture = Picture::start(binary, lab)?;
-    eprintln!("{name}: up; settling {} s, measuring {:?}", order.settle, order.span(60));
-    sleep(Duration::from_secs(order.settle));
+    let settle = order.settle.unwrap_or(SETTLE_SECS);
+    eprintln!("{name}: up; settling {settle} s, measuring {:?}", order.span(60));
+    sleep(Duration::from_secs(settle));
     let read =
         || -> Vec<Sample> { picture.agents.iter().map(|agent| Sample::of(agent.pid())).collect() };
     let (start, before) = (Instant::now(), read());

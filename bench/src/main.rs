@@ -2,59 +2,118 @@
 //! measured.
 //!
 //! ```text
-//! footprint   three servers and a client, idle: memory, threads, files, CPU, traffic
-//! load        CPU time per request, summed over all agents
+//! footprint board            idle: memory, threads, files, CPU, traffic; ceilings of boards
+//! size                       files, flash and RAM of what was built, by target
+//! kv health dns register     CPU time per request: lists of work for the engine in `work`
+//! watch                      parked blocking queries
+//! pool                       thousands of devices in one process; many client agents
+//! failover                   failover, detect, start: what a loss costs
+//! store                      engines for raft's log
 //!
-//! picture     starts and stops the agents        lab     namespaces: whose traffic is whose
-//! process     what /proc says of one agent       client  HTTP and DNS, as fast as threads go
-//! report      tables and JSON
+//! order     the command line             picture  starts, kills and stops the agents
+//! fleet     many connections, one thread client   HTTP and DNS as bytes
+//! floor     the machine's own figures    lab      namespaces: whose traffic is whose
+//! process   what /proc says              stat     medians and quantiles
+//! report    tables, JSON, folders        plot     SVG
 //! ```
 
+mod board;
 mod client;
+mod dns;
+mod failover;
+mod fleet;
+mod floor;
 mod footprint;
+mod health;
+mod kv;
 mod lab;
-mod load;
+mod order;
 mod picture;
+mod plot;
+mod pool;
+mod pool_clients;
+mod pool_crowd;
 mod process;
+mod register;
 mod report;
+mod size;
+mod stat;
+mod store;
+mod watch;
+mod work;
 
-use std::path::PathBuf;
+pub(crate) use order::Order;
+
+use report::Report;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::process::ExitCode;
-use std::time::Duration;
 
-const USAGE: &str = "\
-usage: bench VERB --agent PATH [--agent PATH]... [options]
-
-verbs
-  footprint        memory, threads, files, CPU and traffic of an idle picture
-  load             CPU time per request: key/value, health, DNS
-
-options
-  --agent PATH     an agent with Consul's command line; may be given several times
-  --seconds N      how long to measure: footprint 60, load 3 a row
-  --settle N       how long to wait before footprint measures: 20
-  --connections N  connections of load: 16
-  --rounds N       load: how often to repeat, agents interleaved; the best round counts: 1
-  --json FILE      writes the figures there too
-";
-
-/// What the command line asks for.
-#[derive(Debug)]
-pub(crate) struct Order {
-    agents: Vec<PathBuf>,
-    seconds: Option<u64>,
-    settle: u64,
-    connections: usize,
-    rounds: u32,
-    json: Option<PathBuf>,
+/// A verb: its name, what it measures, how, and whether it is part of `all`.
+struct Verb {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&Order) -> Result<Report, String>,
+    in_all: bool,
 }
 
-impl Order {
-    /// How long to measure, if the command line does not say.
-    pub(crate) fn span(&self, default: u64) -> Duration {
-        Duration::from_secs(self.seconds.unwrap_or(default))
-    }
-}
+const VERBS: &[Verb] = &[
+    Verb {
+        name: "footprint",
+        about: "memory, threads, files, CPU and traffic of an idle picture",
+        run: |order| footprint::measure(order).map(|figures| Report::plain("footprint", figures)),
+        in_all: true,
+    },
+    Verb { name: "kv", about: "key/value requests", run: kv::run, in_all: true },
+    Verb { name: "health", about: "health of a service", run: health::run, in_all: true },
+    Verb { name: "dns", about: "DNS over UDP", run: dns::run, in_all: true },
+    Verb { name: "register", about: "registrations on a client", run: register::run, in_all: true },
+    Verb {
+        name: "watch",
+        about: "parked blocking queries: wake-up and memory",
+        run: watch::run,
+        in_all: true,
+    },
+    Verb {
+        name: "failover",
+        about: "leader killed until a write is accepted",
+        run: failover::failover,
+        in_all: true,
+    },
+    Verb {
+        name: "detect",
+        about: "client killed until it counts as failed",
+        run: failover::detect,
+        in_all: true,
+    },
+    Verb {
+        name: "start",
+        about: "a server with many keys started until it answers",
+        run: failover::start,
+        in_all: true,
+    },
+    Verb {
+        name: "size",
+        about: "what was built, by target: files, and the firmware's flash and RAM; fails over \
+                their ceilings",
+        run: |order| size::measure(order).map(|figures| Report::plain("size", figures)),
+        in_all: true,
+    },
+    Verb {
+        name: "pool",
+        about: "10,000 devices of one process",
+        run: pool::devices,
+        in_all: false,
+    },
+    Verb { name: "clients", about: "many client agents", run: pool::clients, in_all: false },
+    Verb { name: "store", about: "engines for raft's log", run: store::run, in_all: true },
+    Verb {
+        name: "board",
+        about: "file and idle memory of a client and of the reeve-device beside it; fails over \
+                their ceilings",
+        run: |order| board::measure(order).map(|figures| Report::plain("board", figures)),
+        in_all: false,
+    },
+];
 
 fn main() -> ExitCode {
     match run() {
@@ -67,47 +126,49 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
-    let (verb, order) = order(lexopt::Parser::from_env()).map_err(|error| error.to_string())?;
-    let figures = match verb.as_deref() {
-        Some("footprint") if !order.agents.is_empty() => footprint::measure(&order)?,
-        Some("load") if !order.agents.is_empty() => load::measure(&order)?,
-        Some("footprint" | "load") => return Err(format!("give --agent PATH\n\n{USAGE}")),
-        Some(other) => return Err(format!("unknown verb {other}\n\n{USAGE}")),
-        None => {
-            print!("{USAGE}");
-            return Ok(());
-        }
+    let parsed = order::parse(lexopt::Parser::from_env()).map_err(|error| error.to_string());
+    let (verb, mut order) = parsed?;
+    let Some(verb) = verb else {
+        print!("{}", order::usage(VERBS.iter().map(|verb| (verb.name, verb.about))));
+        return Ok(());
     };
-    print!("{}", figures.text());
-    if let Some(path) = &order.json {
-        std::fs::write(path, figures.json()).map_err(|error| format!("{path:?}: {error}"))?;
+    if verb == floor::VERB {
+        return floor::serve();
+    }
+    let verbs: Vec<&Verb> =
+        VERBS.iter().filter(|known| known.name == verb || verb == "all" && known.in_all).collect();
+    if verbs.is_empty() {
+        return Err(format!("unknown verb {verb}; `bench --help` lists them"));
+    }
+    order.complete(verb != "board" && verb != "size")?;
+    if order.agents.is_empty() && verb != "store" && verb != "size" {
+        return Err("nothing to measure: give --agent PATH".into());
+    }
+    picture::sweep();
+    raise_files();
+    let heading = order.heading();
+    for verb in verbs {
+        let report = (verb.run)(&order).map_err(|error| format!("{}: {error}", verb.name))?;
+        println!("{}: {heading}\n\n{}", verb.name, report.figures.text());
+        if let Some(path) = &order.json {
+            std::fs::write(path, report.figures.json())
+                .map_err(|error| format!("{path:?}: {error}"))?;
+        }
+        if let Some(folder) = &order.out {
+            report.write(folder, &heading)?;
+        }
     }
     Ok(())
 }
 
-fn order(mut parser: lexopt::Parser) -> Result<(Option<String>, Order), lexopt::Error> {
-    use lexopt::prelude::*;
-    let mut verb = None;
-    let mut order = Order {
-        agents: Vec::new(),
-        seconds: None,
-        settle: 20,
-        connections: 16,
-        rounds: 1,
-        json: None,
-    };
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Value(name) if verb.is_none() => verb = Some(name.string()?),
-            Long("agent") => order.agents.push(parser.value()?.into()),
-            Long("seconds") => order.seconds = Some(parser.value()?.parse()?),
-            Long("settle") => order.settle = parser.value()?.parse()?,
-            Long("connections") => order.connections = parser.value()?.parse()?,
-            Long("rounds") => order.rounds = parser.value()?.parse()?,
-            Long("json") => order.json = Some(parser.value()?.into()),
-            Long("help") | Short('h') => return Ok((None, order)),
-            other => return Err(other.unexpected()),
+/// Allows this program and what it starts as many open files as the system does: a parked watcher
+/// is one here and one there.
+fn raise_files() {
+    let limit = getrlimit(Resource::Nofile);
+    for most in [1 << 17, limit.maximum.unwrap_or(1 << 17)] {
+        let raised = Rlimit { current: Some(most), maximum: Some(most) };
+        if setrlimit(Resource::Nofile, raised).is_ok() {
+            return;
         }
     }
-    Ok((verb, order))
 }

@@ -1,7 +1,8 @@
-//! Three servers and a client of one binary, started and stopped.
+//! Servers and a client of one binary, started, killed, started again and stopped.
 
 use crate::client::Http;
 use crate::lab::Lab;
+use crate::process::cpu_ns;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -38,6 +39,8 @@ pub(crate) struct Agent {
     pub(crate) role: Role,
     pub(crate) address: Ipv4Addr,
     child: Child,
+    name: String,
+    words: Vec<String>,
 }
 
 impl Agent {
@@ -54,7 +57,7 @@ impl Agent {
     }
 }
 
-/// Three servers and a client; they end with the value.
+/// Some servers and a client, the last; they end with the value.
 #[derive(Debug)]
 pub(crate) struct Picture {
     pub(crate) agents: Vec<Agent>,
@@ -64,37 +67,63 @@ pub(crate) struct Picture {
 }
 
 impl Picture {
-    /// Starts the picture and waits until all know all and a write is accepted.
+    /// Starts three servers and a client and waits until all know all and a write is accepted.
     ///
     /// # Errors
     ///
     /// If an agent does not start or they do not find each other in time; they have been stopped.
     pub(crate) fn start(binary: &Path, lab: Option<Lab>) -> Result<Picture, String> {
+        Picture::start_with(binary, lab, 3)
+    }
+
+    /// Does so with so many servers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Picture::start`].
+    pub(crate) fn start_with(
+        binary: &Path,
+        lab: Option<Lab>,
+        servers: usize,
+    ) -> Result<Picture, String> {
         let folder = std::env::temp_dir().join(format!("reeve-bench-{}", std::process::id()));
         let mut picture = Picture { agents: Vec::new(), folder, lab };
-        let names = ["server1", "server2", "server3", "client1"];
-        for (at, name) in names.iter().enumerate() {
+        for at in 0..=servers {
             let mut flags: Vec<String> = Vec::new();
-            if at < 3 {
+            let server = at < servers;
+            if server {
                 flags.push("-server".into());
             }
             match picture.agents.first() {
-                None => flags.push("-bootstrap-expect=3".into()),
+                None => flags.push(format!("-bootstrap-expect={servers}")),
                 Some(first) => flags.push(format!("-join={}", first.address)),
             }
-            picture.spawn(binary, name, flags)?;
+            let name = if server { format!("server{}", at + 1) } else { "client1".into() };
+            picture.spawn(binary, &name, flags)?;
             picture.until("answers HTTP", |agents| {
                 Http::new(agents[at].http()).get("/v1/agent/self").map(|_| ())
             })?;
         }
-        picture.until("one leader, all members alive", |agents| {
-            let leader = Http::new(agents[3].http()).get("/v1/status/leader")?;
-            for agent in agents.iter_mut().take(3) {
+        picture.settle()?;
+        Ok(picture)
+    }
+
+    /// Waits until there is one leader, all know all and a write is accepted; tells every server's
+    /// role anew.
+    ///
+    /// # Errors
+    ///
+    /// If that is not so in time.
+    pub(crate) fn settle(&mut self) -> Result<(), String> {
+        self.until("one leader, all members alive", |agents| {
+            let (last, servers) = agents.split_last_mut().ok_or("no agents")?;
+            let leader = Http::new(last.http()).get("/v1/status/leader")?;
+            for agent in servers.iter_mut() {
                 let this = format!("\"{}:8300\"", agent.address);
                 let leads = String::from_utf8_lossy(&leader).trim() == this;
                 agent.role = if leads { Role::Leader } else { Role::Follower };
             }
-            if !agents.iter().any(|agent| agent.role == Role::Leader) {
+            if !servers.iter().any(|agent| agent.role == Role::Leader) {
                 return Err(format!("leader: {}", String::from_utf8_lossy(&leader)));
             }
             for agent in agents.iter() {
@@ -109,9 +138,47 @@ impl Picture {
                     return Err(format!("{} sees {alive} alive", agent.address));
                 }
             }
-            Http::new(agents[3].http()).put("/v1/kv/bench/start", b"1").map(|_| ())
-        })?;
-        Ok(picture)
+            let last = agents.last().ok_or("no agents")?;
+            Http::new(last.http()).put("/v1/kv/bench/start", b"1").map(|_| ())
+        })
+    }
+
+    /// Kills an agent, as a power cut does.
+    pub(crate) fn kill(&mut self, at: usize) {
+        let child = &mut self.agents[at].child;
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    /// Asks an agent to end and waits until it has.
+    ///
+    /// # Errors
+    ///
+    /// If it does not in time.
+    pub(crate) fn stop(&mut self, at: usize) -> Result<(), String> {
+        use rustix::process::{Pid, Signal, kill_process};
+        let pid = i32::try_from(self.agents[at].pid()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or("no process")?;
+        kill_process(pid, Signal::TERM).map_err(|error| error.to_string())?;
+        let deadline = Instant::now() + START;
+        while matches!(self.agents[at].child.try_wait(), Ok(None)) {
+            if Instant::now() > deadline {
+                return Err(format!("{} does not end", self.agents[at].name));
+            }
+            sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Starts an agent again, with the data that it left.
+    ///
+    /// # Errors
+    ///
+    /// If the command cannot be started.
+    pub(crate) fn restart(&mut self, at: usize) -> Result<(), String> {
+        let agent = &mut self.agents[at];
+        agent.child = launch(&self.folder.join(&agent.name), &agent.words)?;
+        Ok(())
     }
 
     fn spawn(&mut self, binary: &Path, name: &str, flags: Vec<String>) -> Result<(), String> {
@@ -121,8 +188,6 @@ impl Picture {
         };
         let folder = self.folder.join(name);
         std::fs::create_dir_all(&folder).map_err(|error| format!("{folder:?}: {error}"))?;
-        let log = File::create(folder.join("log")).map_err(|error| error.to_string())?;
-        let errors = log.try_clone().map_err(|error| error.to_string())?;
         let mut words: Vec<String> = Vec::new();
         if let Some(namespace) = &namespace {
             words.extend(["ip", "netns", "exec", namespace].map(str::to_string));
@@ -134,15 +199,9 @@ impl Picture {
         words.push(format!("-client={address}"));
         words.push(format!("-data-dir={}", folder.join("data").display()));
         words.extend(flags);
-        let child = Command::new(&words[0])
-            .args(&words[1..])
-            .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(errors)
-            .spawn()
-            .map_err(|error| format!("{}: {error}", words[0]))?;
-        let role = if self.agents.len() < 3 { Role::Follower } else { Role::Client };
-        self.agents.push(Agent { role, address, child });
+        let child = launch(&folder, &words)?;
+        let role = if name == "client1" { Role::Client } else { Role::Follower };
+        self.agents.push(Agent { role, address, child, name: name.into(), words });
         Ok(())
     }
 
@@ -169,7 +228,7 @@ impl Picture {
     /// The ends of all logs.
     fn logs(&self) -> String {
         let mut text = String::new();
-        for name in ["server1", "server2", "server3", "client1"] {
+        for Agent { name, .. } in &self.agents {
             let log = std::fs::read_to_string(self.folder.join(name).join("log"));
             let log = log.unwrap_or_default();
             let skip = log.lines().count().saturating_sub(10);
@@ -179,11 +238,40 @@ impl Picture {
         text
     }
 
-    /// The first agent of a role.
-    pub(crate) fn one(&self, role: Role) -> &Agent {
-        let found = self.agents.iter().find(|agent| agent.role == role);
+    /// Where the agents keep their data, each in a folder of its name; goes with the picture.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where the first agent of a role is in the list.
+    pub(crate) fn place(&self, role: Role) -> usize {
+        let found = self.agents.iter().position(|agent| agent.role == role);
         found.expect("a picture has every role")
     }
+
+    /// The first agent of a role.
+    pub(crate) fn one(&self, role: Role) -> &Agent {
+        &self.agents[self.place(role)]
+    }
+
+    /// CPU time of all agents so far, in nanoseconds.
+    pub(crate) fn cpu_ns(&self) -> u64 {
+        self.agents.iter().map(|agent| cpu_ns(agent.pid())).sum()
+    }
+}
+
+/// Starts a command that writes to `log` in a folder.
+fn launch(folder: &Path, words: &[String]) -> Result<Child, String> {
+    let log = File::options().create(true).append(true).open(folder.join("log"));
+    let log = log.map_err(|error| error.to_string())?;
+    let errors = log.try_clone().map_err(|error| error.to_string())?;
+    Command::new(&words[0])
+        .args(&words[1..])
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(errors)
+        .spawn()
+        .map_err(|error| format!("{}: {error}", words[0]))
 }
 
 impl Drop for Picture {
@@ -207,7 +295,7 @@ impl Drop for Picture {
 }
 
 /// A loopback address on which nobody listens.
-fn loopback() -> Result<Ipv4Addr, String> {
+pub(crate) fn loopback() -> Result<Ipv4Addr, String> {
     let [_, _, high, low] = std::process::id().to_be_bytes();
     let free = |address: &Ipv4Addr| {
         [8300, 8301, 8302, 8500, 8600]
@@ -218,4 +306,17 @@ fn loopback() -> Result<Ipv4Addr, String> {
         .map(|host| Ipv4Addr::new(127, 32 | (high & 31), low, host))
         .find(free)
         .ok_or_else(|| "no free loopback address".to_string())
+}
+
+/// Removes what a bench that was killed has left: folders of programs that no longer run.
+pub(crate) fn sweep() {
+    let Ok(list) = std::fs::read_dir(std::env::temp_dir()) else { return };
+    for entry in list.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(rest) = name.strip_prefix("reeve-bench-") else { continue };
+        let pid = rest.split('-').next().unwrap_or_default();
+        if pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists() {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }

@@ -1,6 +1,42 @@
-//! Figures as a table and as JSON.
+//! Figures as a table and as JSON, plots beside them.
 
+use crate::plot::short;
 use serde_json::{Map, Value};
+use std::fs;
+use std::path::Path;
+
+/// What a verb found out.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) verb: &'static str,
+    pub(crate) figures: Figures,
+    /// Names of files without their ending, and SVG.
+    pub(crate) plots: Vec<(String, String)>,
+}
+
+impl Report {
+    /// A report without plots.
+    pub(crate) fn plain(verb: &'static str, figures: Figures) -> Report {
+        Report { verb, figures, plots: Vec::new() }
+    }
+
+    /// Writes `VERB.txt`, `VERB.json` and the plots into a folder, which is made.
+    ///
+    /// # Errors
+    ///
+    /// Of the file system; what was written stays.
+    pub(crate) fn write(&self, folder: &Path, heading: &str) -> Result<(), String> {
+        let told = |error: std::io::Error| format!("{folder:?}: {error}");
+        fs::create_dir_all(folder).map_err(told)?;
+        let text = format!("{}: {heading}\n\n{}", self.verb, self.figures.text());
+        fs::write(folder.join(format!("{}.txt", self.verb)), text).map_err(told)?;
+        fs::write(folder.join(format!("{}.json", self.verb)), self.figures.json()).map_err(told)?;
+        for (name, svg) in &self.plots {
+            fs::write(folder.join(format!("{name}.svg")), svg).map_err(told)?;
+        }
+        Ok(())
+    }
+}
 
 /// A table whose first columns say what was measured and whose others are numbers.
 #[derive(Debug)]
@@ -69,20 +105,23 @@ impl Figures {
     }
 }
 
-/// A number in as few digits as it deserves; nothing measured is a dash.
-fn short(number: f64) -> String {
-    match number {
-        n if n.is_nan() => "-".into(),
-        n if n.fract() == 0.0 => format!("{n:.0}"),
-        n if n >= 100.0 => format!("{n:.0}"),
-        n if n >= 10.0 => format!("{n:.1}"),
-        n => format!("{n:.2}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_report_is_a_folder_of_text_json_and_plots() {
+        let folder = std::env::temp_dir().join(format!("reeve-report-{}", std::process::id()));
+        let mut figures = Figures::new(&["agent"], &["ms"]);
+        figures.push(vec!["x".into()], vec![1.0]);
+        let plots = vec![("kv-cpu".to_string(), "<svg/>".to_string())];
+        let report = Report { verb: "kv", figures, plots };
+        report.write(&folder, "today").expect("written");
+        let text = fs::read_to_string(folder.join("kv.txt")).expect("text");
+        assert!(text.starts_with("kv: today\n\n| agent |"), "{text}");
+        assert!(folder.join("kv.json").exists() && folder.join("kv-cpu.svg").exists());
+        fs::remove_dir_all(&folder).expect("removed");
+    }
 
     #[test]
     fn a_table_is_aligned_and_json_has_every_number() {

@@ -26,7 +26,8 @@ pub struct Config {
     pub fanout: u8,
     /// Time between two rounds of gossip while there is news. LAN 200 ms, WAN 500 ms.
     pub gossip_period: Duration,
-    /// Probe periods, times log10 of the pool's size, that a suspect has to refute. LAN 4, WAN 6.
+    /// Probe periods, times log10 of the pool's size, that a suspect has to refute at the least;
+    /// two less are the accusers, besides the first, that it takes for that. LAN 4, WAN 6.
     pub suspicion_factor: u32,
     /// News is sent this many times, times the digits of the pool's size. Default 4.
     pub retransmit_factor: u8,
@@ -43,6 +44,8 @@ pub struct Config {
     pub leave_timeout: Duration,
     /// Highest local health score. Default 8.
     pub awareness_max: u8,
+    /// Whether to find out where we are, and to tell those who probe us. Default true.
+    pub coordinates: bool,
 }
 
 impl Config {
@@ -62,6 +65,7 @@ impl Config {
             tombstone_timeout: Duration::from_secs(24 * 3600),
             leave_timeout: Duration::from_secs(3),
             awareness_max: 8,
+            coordinates: true,
         }
     }
 
@@ -78,7 +82,7 @@ impl Config {
         }
     }
 
-    /// Tells how long a suspect may take to refute in a pool of `members`.
+    /// Tells how long a suspect of several accusers may take to refute in a pool of `members`.
     pub fn suspicion(&self, members: usize) -> Duration {
         let millis = log10_milli(members).max(1000) * u64::from(self.suspicion_factor);
         Duration::from_micros(self.probe_period.micros().saturating_mul(millis) / 1000)
@@ -110,7 +114,7 @@ impl Config {
 }
 
 /// Tells 1000 times the decimal logarithm, to about two percent: the mantissa is taken as a line.
-fn log10_milli(count: usize) -> u64 {
+pub(super) fn log10_milli(count: usize) -> u64 {
     let count = (count as u64).clamp(1, 1 << 40);
     let whole = u64::from(count.ilog2());
     let fraction = ((count << 10) >> whole) - 1024;

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! answers    Ping -> Ack, PingReq -> IndirectPing, IndirectPing -> IndirectAck -> ForwardedAck
-//! defends    suspicion of itself -> next incarnation; TurnUndead -> next generation and Announce
-//! helps      probes one of its contacts a period, tells of a suspect, relays a few updates
+//! defends    suspicion of itself -> next incarnation, told again and again for a while;
+//!            TurnUndead -> next generation and Announce
+//! helps      probes one of its contacts a period, tells of a suspect, relays a few rumours
 //! refreshes  Announce to a contact now and then; its Feed brings other contacts
 //! ```
 //!
@@ -15,31 +16,39 @@ use core::net::SocketAddr;
 use heapless::{Deque, Vec};
 
 use super::config::Config;
-use super::identity::Identity;
+use super::identity::{Address, Identity};
 use super::meta::Card;
-use super::news::{Departure, META_HEAD_BYTES, News, Stamp};
+use super::news::{Departure, META_HEAD_BYTES, News, SERVERS_MAX, Stamp};
 use super::{Reason, Transmit};
 use crate::rand::Rng;
 use crate::time::{Duration, Instant};
 use crate::wire::packet::{Emitter, Header, Message, Packet, State, Update};
 
 mod contact;
+mod defence;
+mod rumour;
+mod server;
+
+use defence::Refutation;
+use rumour::{Memory, RELAYED_MAX, Relay, Rumour};
 
 /// Largest encoded metadata of a leaf, in bytes: name, datacentre, ID and a tag or two.
 pub const CARD_BYTES_MAX: usize = 256;
 
+/// Metadata as it is sent.
+pub type Packed = Vec<u8, CARD_BYTES_MAX>;
+
 /// Most messages waiting to be sent; more are dropped, as a lossy network would.
 const QUEUE_MAX: usize = 16;
-
-/// Most updates relayed at a time, and how often each is sent.
-const RELAYED_MAX: usize = 8;
-const RELAYS: u8 = 2;
 
 /// How often our metadata rides along after it or our generation changed.
 const CARD_SENDS: u8 = 6;
 
 /// Time between two requests for other contacts.
 const REFRESH_PERIOD: Duration = Duration::from_secs(30);
+
+/// A timer this late says that we, not the others, were away.
+const LATE: Duration = Duration::from_secs(1);
 
 /// Why a leaf could not start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,6 +74,8 @@ pub enum Event {
     Joined,
     /// No contact is left; [`Leaf::join`] is to be called with an address known otherwise.
     Alone,
+    /// [`Leaf::servers`] are others than before.
+    Servers,
     /// The pool had given us up; we are back under this generation, to be kept if it can be.
     Renewed {
         /// The new generation.
@@ -77,14 +88,21 @@ pub enum Event {
 struct Parcel {
     to: Identity,
     message: Message,
-    /// Whether our metadata was asked for.
-    card: bool,
+    /// What rides along at all events.
+    cargo: Cargo,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Relay {
-    update: Update,
-    left: u8,
+/// What a message is sent for, beside its kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Cargo {
+    Nothing,
+    /// Our metadata, which was asked for.
+    Card,
+    /// A question for servers, or what we know of them.
+    WantServers,
+    Servers,
+    /// That we are alive, beside the header, for those who only pass updates on.
+    Refutation,
 }
 
 /// A member we know, as last heard.
@@ -111,7 +129,7 @@ pub struct Leaf<const CONTACTS: usize> {
     label: u32,
     own: Identity,
     incarnation: u16,
-    card: Vec<u8, CARD_BYTES_MAX>,
+    card: Packed,
     stamp: Stamp,
     card_left: u8,
     departure: Option<Departure>,
@@ -120,9 +138,13 @@ pub struct Leaf<const CONTACTS: usize> {
     probe: Probe,
     number: u8,
     relays: Deque<Relay, RELAYED_MAX>,
+    memory: Memory,
+    servers: Vec<Address, SERVERS_MAX>,
     queue: Deque<Parcel, QUEUE_MAX>,
     events: Deque<Event, 4>,
     dice: Rng,
+    foreign: u32,
+    refutation: Option<Refutation>,
     probe_at: Instant,
     help_at: Option<Instant>,
     refresh_at: Instant,
@@ -143,16 +165,41 @@ impl<const CONTACTS: usize> Leaf<CONTACTS> {
         seed: u64,
         now: Instant,
     ) -> Result<Self, Error> {
-        const { assert!(CONTACTS >= 2, "a probe needs somebody else to help") };
+        let packed = Self::pack(card)?;
+        Ok(Self::with(config, card, packed, address, generation, seed, now))
+    }
+
+    /// Encodes metadata as it is sent, for [`Leaf::with`], if it fits.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CardTooBig`].
+    pub fn pack(card: &Card<'_>) -> Result<Packed, Error> {
         let mut bytes = Vec::new();
         bytes.resize_default(CARD_BYTES_MAX).expect("that is its capacity");
         let len = card.emit(&mut bytes).ok_or(Error::CardTooBig)?;
         bytes.truncate(len);
-        Ok(Self {
+        Ok(bytes)
+    }
+
+    /// As [`Leaf::new`], which cannot fail any more: a leaf is then made in its place, where the
+    /// stack has no room for it.
+    #[inline]
+    pub fn with(
+        config: Config,
+        card: &Card<'_>,
+        packed: Packed,
+        address: SocketAddr,
+        generation: u32,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
+        const { assert!(CONTACTS >= 2, "a probe needs somebody else to help") };
+        Self {
             label: config.label(card.dc),
             own: Identity::new(address, generation, card.node()),
             incarnation: 0,
-            card: bytes,
+            card: packed,
             stamp: Stamp { generation, version: 1 },
             card_left: CARD_SENDS,
             departure: None,
@@ -161,14 +208,18 @@ impl<const CONTACTS: usize> Leaf<CONTACTS> {
             probe: Probe::Idle,
             number: 0,
             relays: Deque::new(),
+            memory: Memory::new(),
+            servers: Vec::new(),
             queue: Deque::new(),
             events: Deque::new(),
             dice: Rng::new(seed),
+            foreign: 0,
+            refutation: None,
             probe_at: now + config.probe_period,
             help_at: None,
             refresh_at: now + REFRESH_PERIOD,
             config,
-        })
+        }
     }
 
     /// Asks the member at an address to take us in; its identity need not be known.
@@ -190,20 +241,29 @@ impl<const CONTACTS: usize> Leaf<CONTACTS> {
         &self.own
     }
 
+    /// Counts datagrams for us that came from other pools, of another datacentre as a rule.
+    pub const fn foreign(&self) -> u32 {
+        self.foreign
+    }
+
     /// Walks the members we know.
     pub fn contacts(&self) -> impl Iterator<Item = &Identity> {
         self.contacts.iter().map(|contact| &contact.identity)
     }
 
     /// Takes a datagram.
-    pub fn handle_datagram(&mut self, _now: Instant, _from: SocketAddr, bytes: &[u8]) {
+    pub fn handle_datagram(&mut self, now: Instant, _from: SocketAddr, bytes: &[u8]) {
         let Ok(packet) = Packet::parse(bytes) else { return };
         let header = &packet.header;
         let announced =
             header.message == Message::Announce && header.target.address == self.own.address;
         let ours = header.source.node == self.own.node || header.source.address == self.own.address;
-        let deaf = self.departure.is_some() || header.pool != self.label;
-        if deaf || ours || (header.target != self.own && !announced) {
+        let departed = self.departure.is_some();
+        if departed || ours || (header.target != self.own && !announced) {
+            return;
+        }
+        if header.pool != self.label {
+            self.foreign = self.foreign.saturating_add(1);
             return;
         }
         if header.message == Message::TurnUndead {
@@ -212,10 +272,14 @@ impl<const CONTACTS: usize> Leaf<CONTACTS> {
         }
         self.meet(header.source, header.incarnation);
         for update in packet.updates() {
-            self.hear(&update);
+            self.hear(now, header.source, &update);
+            // A feed is for whoever asked for it; the rest is news.
+            if header.message != Message::Feed && update.identity.node != self.own.node {
+                self.pass_on(now, Rumour::Update(update));
+            }
         }
         for news in packet.broadcasts().filter_map(News::parse) {
-            self.hear_news(header.source, &news);
+            self.hear_news(now, header.source, &news);
         }
         self.answer(header.source, header.message);
     }
@@ -250,29 +314,38 @@ impl<const CONTACTS: usize> Leaf<CONTACTS> {
         if self.departure.is_some() {
             return;
         }
+        if now.since(self.probe_at) > LATE {
+            // We were away: the answer may be among what waits to be read.
+            self.probe = Probe::Idle;
+            self.help_at = None;
+        }
         if self.help_at.is_some_and(|at| at <= now) {
             self.help_at = None;
             self.ask_for_help();
         }
         if self.probe_at <= now {
             self.probe_at = now + self.config.probe_period;
-            self.finish_probe();
+            self.finish_probe(now);
             self.start_probe(now);
+        }
+        if self.refutation.is_some_and(|refutation| refutation.at <= now) {
+            self.repeat_refutation(now);
         }
         if self.refresh_at <= now {
             self.refresh_at = now + REFRESH_PERIOD;
             if let Some(contact) = self.pick() {
                 self.send(contact, Message::Announce);
             }
+            self.seek_servers();
         }
     }
 
-    fn hear(&mut self, update: &Update) {
+    fn hear(&mut self, now: Instant, from: Identity, update: &Update) {
         let identity = &update.identity;
         if *identity == self.own {
             match update.state {
                 State::Alive => {}
-                State::Suspect => self.refute(update.incarnation),
+                State::Suspect => self.refute(now, from, update.incarnation),
                 State::Down => self.renew_past(self.own.generation),
             }
             return;
@@ -288,15 +361,13 @@ impl<const CONTACTS: usize> Leaf<CONTACTS> {
             State::Suspect => {}
             State::Down => self.drop_contact(identity),
         }
-        self.relay(*update);
     }
 
-    fn hear_news(&mut self, from: Identity, news: &News<'_>) {
+    fn hear_news(&mut self, now: Instant, from: Identity, news: &News<'_>) {
         match news {
-            News::Want { node } if *node == self.own.node => {
-                let message = Message::Broadcast;
-                self.post(Parcel { to: from, message, card: true });
-            }
+            News::Want { node } if *node == self.own.node => self.tell_news(from, Cargo::Card),
+            News::WantServers if !self.servers.is_empty() => self.tell_news(from, Cargo::Servers),
+            News::Servers(servers) => self.learn_servers(*servers),
             News::Departure { node, departure } if *node == self.own.node => {
                 if departure.generation >= self.own.generation {
                     self.renew_past(departure.generation);
@@ -309,55 +380,23 @@ impl<const CONTACTS: usize> Leaf<CONTACTS> {
                     self.card_left = CARD_SENDS;
                 }
             }
-            News::Want { .. } | News::Departure { .. } | News::Meta { .. } => {}
-        }
-    }
-
-    /// Refutes a suspicion: any message under a higher incarnation does.
-    fn refute(&mut self, suspected: u16) {
-        if suspected < self.incarnation {
-            return;
-        }
-        match suspected.checked_add(1) {
-            Some(incarnation) => self.incarnation = incarnation,
-            None => return self.renew_past(self.own.generation),
-        }
-        for _ in 0..self.config.fanout {
-            if let Some(contact) = self.pick() {
-                self.send(contact, Message::Gossip);
+            News::Departure { node, departure } => {
+                self.pass_on(now, Rumour::Departure { node: *node, departure: *departure });
             }
+            // Full members verify suspects themselves: who accuses whom need not go round.
+            // A leaf measures nothing and tells no place: one datagram in flight is all it keeps.
+            // Events are for agents that can act on them.
+            News::Want { .. }
+            | News::WantServers
+            | News::Coordinate(_)
+            | News::Accusation(_)
+            | News::Meta { .. }
+            | News::Event(_) => {}
         }
-    }
-
-    /// Comes back as a generation after `past`.
-    fn renew_past(&mut self, past: u32) {
-        let Some(own) = self.own.after(past) else { return };
-        self.own = own;
-        self.incarnation = 0;
-        self.card_left = CARD_SENDS;
-        self.queue.clear();
-        self.tell(Event::Renewed { generation: own.generation });
-        for _ in 0..self.config.fanout {
-            if let Some(contact) = self.pick() {
-                self.send(contact, Message::Announce);
-            }
-        }
-    }
-
-    /// Keeps an update to be sent on, unless it is being sent already. The oldest makes room.
-    fn relay(&mut self, update: Update) {
-        if self.relays.iter().any(|relay| relay.update == update) {
-            return;
-        }
-        if self.relays.is_full() {
-            self.relays.pop_front();
-        }
-        let kept = self.relays.push_back(Relay { update, left: RELAYS });
-        debug_assert!(kept.is_ok(), "room was made");
     }
 
     fn send(&mut self, to: Identity, message: Message) {
-        self.post(Parcel { to, message, card: false });
+        self.post(Parcel { to, message, cargo: Cargo::Nothing });
     }
 
     fn post(&mut self, parcel: Parcel) {
@@ -409,18 +448,14 @@ impl<const CONTACTS: usize> Leaf<CONTACTS> {
                 }
             }
         } else {
-            for _ in 0..self.relays.len() {
-                let mut relay = self.relays.pop_front()?;
-                if emitter.push_update(&relay.update).is_ok() {
-                    relay.left -= 1;
-                }
-                if relay.left > 0 {
-                    let _ = self.relays.push_back(relay);
-                }
+            if parcel.cargo == Cargo::Refutation {
+                let (identity, incarnation) = (self.own, self.incarnation);
+                let _ = emitter.push_update(&Update { identity, incarnation, state: State::Alive });
             }
+            self.emit_rumours(&mut emitter);
         }
         let riding = self.card_left > 0 && parcel.message.carries_broadcasts();
-        if parcel.card || riding {
+        if parcel.cargo == Cargo::Card || riding {
             let mut bytes = [0; META_HEAD_BYTES + CARD_BYTES_MAX];
             let news = News::Meta { node: self.own.node, stamp: self.stamp, body: &self.card };
             let len = news.emit(&mut bytes)?;
@@ -429,6 +464,7 @@ impl<const CONTACTS: usize> Leaf<CONTACTS> {
                 self.card_left -= 1;
             }
         }
+        self.emit_servers(parcel.cargo, &mut emitter);
         Some(emitter.finish())
     }
 
@@ -437,12 +473,10 @@ impl<const CONTACTS: usize> Leaf<CONTACTS> {
         if self.departure.is_some() {
             return None;
         }
-        let probe = self.help_at.unwrap_or(self.probe_at).min(self.probe_at);
-        Some(if probe <= self.refresh_at {
-            (probe, Reason::Probe)
-        } else {
-            (self.refresh_at, Reason::Ask)
-        })
+        let probe = (self.help_at.unwrap_or(self.probe_at).min(self.probe_at), Reason::Probe);
+        let ask = (self.refresh_at, Reason::Ask);
+        let refutation = self.refutation.map_or(probe, |next| (next.at, Reason::Gossip));
+        [probe, ask, refutation].into_iter().min_by_key(|(at, _)| *at)
     }
 
     /// Tells what happened.

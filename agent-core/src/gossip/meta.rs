@@ -57,10 +57,12 @@ pub struct Card<'a> {
     pub raft_id: u64,
     /// Further tags, in the order given.
     pub tags: &'a [(&'a str, &'a str)],
+    /// Whether this is a leaf: it takes no streams, and knows few others.
+    pub leaf: bool,
 }
 
 impl<'a> Card<'a> {
-    /// Describes a client without tags.
+    /// Describes a leaf that is a client, without tags.
     pub const fn client(name: &'a str, dc: &'a str, node_id: [u8; 16], build: &'a str) -> Self {
         Self {
             name,
@@ -76,6 +78,7 @@ impl<'a> Card<'a> {
             non_voter: false,
             raft_id: 0,
             tags: &[],
+            leaf: true,
         }
     }
 
@@ -120,6 +123,8 @@ pub struct Meta {
     pub raft_id: u64,
     /// Further tags, in the order given.
     pub tags: Vec<(String, String)>,
+    /// Whether this is a leaf: it takes no streams, and knows few others.
+    pub leaf: bool,
 }
 
 /// Why metadata was refused.

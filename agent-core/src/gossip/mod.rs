@@ -8,8 +8,13 @@
 //! meta            name, role, ports and tags of a member
 //! pool   (alloc)  full member: foca behind the five calls, and the stream calls of push/pull
 //! roster (alloc)  our table of members: statuses, names, what is already known
-//! sync   (alloc)  the frames of push/pull
-//! outbox timer awareness codec    bounded news queue, timers, Lifeguard's score, foca's codec
+//! coordinate      a place in a space in which distance is round-trip time
+//! vivaldi (alloc) finds ours from probes that were answered
+//! seal            keyring and AES-GCM round datagrams and streams, called by the drivers
+//! event  (alloc)  user events: Lamport time, what was heard, in which order it is told
+//! sync   (alloc)  the frames of push/pull · summary: what both know, compared by buckets
+//! awareness suspicion    Lifeguard: our own health, and how long a suspect may take
+//! outbox timer codec     bounded news queue, timers, foca's codec
 //! ```
 //!
 //! Sources: Das, Gupta, Motivala, "SWIM" (2002); "Lifeguard" (2017); Consul's Serf for statuses.
@@ -22,6 +27,9 @@ pub mod awareness;
 #[cfg(feature = "alloc")]
 mod codec;
 pub mod config;
+pub mod coordinate;
+#[cfg(feature = "alloc")]
+mod event;
 pub mod identity;
 pub mod leaf;
 pub mod meta;
@@ -32,12 +40,21 @@ mod outbox;
 pub mod pool;
 #[cfg(feature = "alloc")]
 mod roster;
+pub mod seal;
+#[cfg(feature = "alloc")]
+mod summary;
+#[cfg(feature = "alloc")]
+mod suspicion;
 #[cfg(feature = "alloc")]
 pub mod sync;
 #[cfg(feature = "alloc")]
 mod timer;
+#[cfg(feature = "alloc")]
+pub mod vivaldi;
 
 pub use config::{Config, Kind};
+#[cfg(feature = "alloc")]
+pub use event::{EVENTS_MAX, UserEvent};
 pub use leaf::Leaf;
 #[cfg(feature = "alloc")]
 pub use meta::Meta;
@@ -88,6 +105,8 @@ pub enum Reason {
     Ask,
     /// The next step of leaving.
     Leave,
+    /// An event waited long enough for those before it.
+    Event,
 }
 
 /// What happened to a member.
@@ -169,6 +188,8 @@ pub enum Event {
         /// The new generation.
         generation: u32,
     },
+    /// Somebody fired a user event; told once; see `event` for the order.
+    User(UserEvent),
     /// A graceful leave is done; the pool is silent from now on.
     LeaveDone,
 }

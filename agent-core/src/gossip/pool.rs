@@ -1,11 +1,14 @@
 //! Full member: foca behind the five calls, with what foca lacks around it.
 //!
 //! ```text
-//! handle_datagram   check -> admit (our table drops what is known) -> foca -> news
+//! pool/datagram     check -> admit (our table drops what is known) -> foca -> news
 //! handle_timeout    probes and suspicions, rounds of gossip, exchanges, reaping, leaving
 //! pool/exchange     push/pull over the driver's streams: sync_*
 //! pool/hear         claims about ourselves, news about others
+//! pool/place        where we are, from probes that were answered
+//! pool/event        user events
 //! pool/routine      what is done by the clock, and after every call
+//! pool/verify      suspects among leaves, and what only full members are told
 //! pool/effects      foca's runtime: datagrams with news behind them, timers, notes
 //! ```
 //!
@@ -15,10 +18,13 @@
 //!   on our timers, and only if the member is still suspect at that incarnation;
 //! - foca scans its members for every update: what the table knows already is dropped before;
 //! - foca keeps whatever it hears of: members are bounded, an unknown `Down` is not stored;
-//! - its backlog has no bound: bulk state is applied without being broadcast again;
-//! - Lifeguard's local health stretches the probe timers, and timers that fire late (a stalled or
+//! - its backlog has no bound: bulk state, and what comes when much waits, is applied without being
+//!   broadcast again, and an exchange soon makes up for it;
+//! - Lifeguard: local health stretches the probe timers; a suspect is told so by whoever probes
+//!   it, and has the longer to refute the fewer accuse it; timers that fire late (a stalled or
 //!   suspended process) are put off until the sockets have been read.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
@@ -29,25 +35,35 @@ use foca::{Foca, NoCustomBroadcast};
 use super::awareness::Awareness;
 use super::codec::Codec;
 use super::config::Config;
+use super::coordinate::Coordinate;
+use super::event::Events;
 use super::identity::Identity;
 use super::meta::{self, Meta};
-use super::news::{Departure, News, Stamp};
-use super::roster::{Record, Roster, Verdict};
+use super::news::{COORDINATE_BYTES, Departure, News, Stamp};
+use super::roster::{Record, Roster};
+use super::suspicion::{Suspicions, Terms};
+use super::vivaldi::Vivaldi;
 use super::{Event, Reason, Refusal, Status, Transmit};
 use crate::rand::Rng;
 use crate::time::{Duration, Instant};
-use crate::wire::packet::{Message, PACKET_BYTES_MAX, Packet, State, Update};
+use crate::wire::packet::PACKET_BYTES_MAX;
 use effects::{Dice, Due, Effects};
 
+mod datagram;
 mod effects;
+mod event;
 mod exchange;
 mod hear;
+mod place;
 mod routine;
+mod verify;
 
 /// Most bytes of a datagram that foca may fill; the rest holds at least one piece of news.
 const FOCA_BYTES_MAX: usize = 800;
 
-const _: () = assert!(FOCA_BYTES_MAX + 2 + super::outbox::NEWS_BYTES_MAX <= PACKET_BYTES_MAX);
+const _: () = assert!(
+    FOCA_BYTES_MAX + 2 + COORDINATE_BYTES + 2 + super::outbox::NEWS_BYTES_MAX <= PACKET_BYTES_MAX
+);
 
 /// Time between two reports of somebody who was not let in.
 const REFUSAL_PERIOD: Duration = Duration::from_secs(10);
@@ -124,13 +140,21 @@ pub struct Pool {
     effects: Effects,
     roster: Roster,
     local: Local,
+    events: Events,
     awareness: Awareness,
+    vivaldi: Vivaldi,
+    /// Where others are, by node: in a WAN pool, whose members are few.
+    places: BTreeMap<u64, Coordinate>,
     dice: Rng,
     stats: Stats,
     /// The pool's size for which foca is set up.
     tuned: usize,
     gossip_armed: bool,
     ask_armed: bool,
+    /// Exchanges still due because much came at once.
+    catch_ups: u8,
+    verify_armed: bool,
+    event_armed: bool,
     /// Whether somebody was heard since the last probe started.
     heard: bool,
     probe_failed: bool,
@@ -167,29 +191,36 @@ impl Pool {
         let effects = Effects {
             now,
             stretch: 1,
-            suspicion: config.suspicion(1),
+            suspicions: Suspicions::new(terms(&config, 1)),
             transmits: Default::default(),
             timers: super::timer::Timers::new(),
-            suspicions: 0,
             notes: Vec::new(),
             outbox: Default::default(),
             incarnation: 0,
+            ping: None,
+            place: config.coordinates.then(Coordinate::default),
         };
         let stamp = Stamp { generation, version: 1 };
         let local = Local { meta, encoded, stamp, departure: None, phase: Phase::Active };
         let mut pool = Self {
             awareness: Awareness::new(config.awareness_max),
+            vivaldi: Vivaldi::new(dice.next_u64()),
+            places: BTreeMap::new(),
             config,
             label,
             foca,
             effects,
             roster,
             local,
+            events: Events::new(),
             dice,
             stats: Stats::default(),
             tuned: 1,
             gossip_armed: false,
             ask_armed: false,
+            catch_ups: 0,
+            verify_armed: false,
+            event_armed: false,
             heard: false,
             probe_failed: false,
             refusal_told: None,
@@ -198,104 +229,6 @@ impl Pool {
         pool.tell_local();
         pool.arm_routine();
         Ok(pool)
-    }
-
-    /// Takes a datagram.
-    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
-        self.effects.now = now;
-        if matches!(self.local.phase, Phase::Parting { .. } | Phase::Gone) {
-            return;
-        }
-        let Ok(packet) = Packet::parse(bytes) else {
-            self.stats.malformed += 1;
-            return;
-        };
-        if packet.header.pool != self.label {
-            self.refuse(from, Refusal::Pool);
-            return;
-        }
-        let own = *self.foca.identity();
-        let (source, target) = (packet.header.source, packet.header.target);
-        let announced = packet.header.message == Message::Announce && target.address == own.address;
-        let ours = source.address == own.address || source.node == own.node;
-        if ours || (target != own && !announced) {
-            return;
-        }
-        self.stats.received += 1;
-        self.heard = true;
-        let sender = Update {
-            identity: source,
-            incarnation: packet.header.incarnation,
-            state: State::Alive,
-        };
-        match self.roster.admit(now, &sender) {
-            Verdict::Known | Verdict::News => {}
-            Verdict::Moved(old) => self.drop_identity(old),
-            Verdict::Full => {
-                self.refuse(from, Refusal::Full);
-                return;
-            }
-        }
-        if !self.roster.holds(source.address) {
-            // An elder life of a node that moved: foca would keep it as somebody new.
-            self.stats.refused += 1;
-            return;
-        }
-        let trusted = self
-            .roster
-            .records
-            .get(&source.node)
-            .is_some_and(|record| record.identity == source && record.live());
-        let news: Vec<News<'_>> =
-            packet.broadcasts().filter(|_| trusted).filter_map(News::parse).collect();
-        // Departures first: a member that left must not look failed in between.
-        for item in news.iter().filter(|item| item.is_departure()) {
-            self.handle_news(now, source, item);
-        }
-        self.feed_foca(now, &packet, trusted);
-        for item in news.iter().filter(|item| !item.is_departure()) {
-            self.handle_news(now, source, item);
-        }
-        self.settle(now);
-    }
-
-    /// Hands foca the header and what is new among the updates.
-    fn feed_foca(&mut self, now: Instant, packet: &Packet<'_>, trusted: bool) {
-        let mut stripped = core::mem::take(&mut self.scratch);
-        stripped.clear();
-        stripped.resize(PACKET_BYTES_MAX, 0);
-        let mut moved = Vec::new();
-        let emitted = crate::wire::packet::Emitter::new(&mut stripped, &packet.header);
-        if let Ok(mut emitter) = emitted {
-            for update in packet.updates().filter(|_| trusted) {
-                let fresh = if self.concerns_us(&update.identity) {
-                    self.hear_of_ourselves(&update)
-                } else {
-                    match self.roster.admit(now, &update) {
-                        Verdict::Known => false,
-                        Verdict::News => true,
-                        Verdict::Moved(old) => {
-                            moved.push(old);
-                            true
-                        }
-                        Verdict::Full => {
-                            self.stats.refused += 1;
-                            false
-                        }
-                    }
-                };
-                if fresh && emitter.push_update(&update).is_ok() && update.state == State::Suspect {
-                    self.effects.suspect(update.identity, update.incarnation);
-                }
-            }
-            let len = emitter.finish();
-            let fed = self.foca.handle_data(&stripped[..len], &mut self.effects);
-            self.count(fed);
-        }
-        for old in moved {
-            self.drop_identity(old);
-        }
-        self.scratch = stripped;
     }
 
     /// Takes the time: does whatever is due at `now`.
@@ -344,6 +277,11 @@ impl Pool {
             meta,
         });
         core::iter::once(local).chain(others)
+    }
+
+    /// Tells how many others are in the table, shown or not: never over [`super::MEMBERS_MAX`].
+    pub fn known(&self) -> usize {
+        self.roster.records.len()
     }
 
     /// Tells our identity of now.
@@ -465,6 +403,11 @@ impl Pool {
 fn encoded(record: &Record) -> (Stamp, Vec<u8>) {
     let meta = record.meta.as_deref().and_then(|meta| meta.emit().ok());
     (record.stamp, meta.unwrap_or_default())
+}
+
+/// Tells how long suspects may take in a pool of `members`.
+fn terms(config: &Config, members: usize) -> Terms {
+    Terms::new(config.suspicion(members), config.suspicion_factor, members)
 }
 
 /// Sets foca up for a pool of `members`: its periodic tasks are off, ours replace them.

@@ -75,6 +75,16 @@ impl Record {
         !matches!(self.state, State::Down)
     }
 
+    /// Tells whether the member takes streams; not known before its metadata is.
+    pub(super) fn full(&self) -> bool {
+        self.meta.as_ref().is_some_and(|meta| !meta.leaf)
+    }
+
+    /// Tells whether the member is known to be a leaf.
+    fn leaf(&self) -> bool {
+        self.meta.as_ref().is_some_and(|meta| meta.leaf)
+    }
+
     /// Tells the status as Consul shows it.
     pub(super) fn status(&self) -> Status {
         let departed =
@@ -107,6 +117,8 @@ pub(super) struct Roster {
     shadows: usize,
     /// Live members whose metadata is not known.
     pub(super) unknown: usize,
+    /// Live members that are leaves.
+    pub(super) leaves: usize,
     /// What the application is to be told.
     pub(super) events: VecDeque<Event>,
     /// Identities that foca must forget.
@@ -124,6 +136,7 @@ impl Roster {
             local_name,
             shadows: 0,
             unknown: 0,
+            leaves: 0,
             events: VecDeque::new(),
             forgotten: Vec::new(),
         }
@@ -216,6 +229,13 @@ impl Roster {
         }
     }
 
+    /// Tells whether a suspicion is of a member's present life, and not refuted yet.
+    pub(super) fn accused(&self, identity: &Identity, incarnation: u16) -> bool {
+        self.records.get(&identity.node).is_some_and(|record| {
+            record.identity == *identity && record.live() && record.incarnation == incarnation
+        })
+    }
+
     fn turn(&mut self, now: Instant, node: u64, state: State) {
         let Some(record) = self.records.get_mut(&node) else { return };
         if record.live() != (state != State::Down) {
@@ -224,6 +244,11 @@ impl Roster {
                 match state {
                     State::Down => self.unknown -= 1,
                     State::Alive | State::Suspect => self.unknown += 1,
+                }
+            } else if record.leaf() {
+                match state {
+                    State::Down => self.leaves -= 1,
+                    State::Alive | State::Suspect => self.leaves += 1,
                 }
             }
         }
@@ -252,6 +277,10 @@ impl Roster {
             return false;
         }
         record.stamp = stamp;
+        if record.live() {
+            self.leaves += usize::from(meta.leaf);
+            self.leaves -= usize::from(record.leaf());
+        }
         let old = record.meta.replace(Box::new(meta));
         if old.is_none() && record.live() {
             self.unknown -= 1;
@@ -405,8 +434,9 @@ impl Roster {
         if record.shadowed {
             self.shadows -= 1;
         }
-        if record.live() && record.meta.is_none() {
-            self.unknown -= 1;
+        if record.live() {
+            self.unknown -= usize::from(record.meta.is_none());
+            self.leaves -= usize::from(record.leaf());
         }
         if self.addresses.get(&record.identity.address) == Some(&node) {
             self.addresses.remove(&record.identity.address);
@@ -420,6 +450,11 @@ impl Roster {
                 self.reclaim(&meta.name);
             }
         }
+    }
+
+    /// Tells whether a member is known to be a leaf.
+    pub(super) fn is_leaf(&self, node: u64) -> bool {
+        self.records.get(&node).is_some_and(Record::leaf)
     }
 
     /// Tells whether some member holds an address.

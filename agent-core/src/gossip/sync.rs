@@ -1,13 +1,20 @@
 //! Push/pull: two members exchange what they know over a stream, so that everybody knows everybody.
 //!
 //! ```text
-//! asker    -> Hello  who I am, a digest of all I know
-//! answerer -> Reply  a refusal, or what the asker lacks and what I want
+//! asker    -> Hello  who I am; a digest of all I know, or a summary of it if that is much
+//! answerer -> Reply  a refusal, or which parts of the summary differ from what I know
+//! asker    -> Hello  if they do: a digest of those parts
+//! answerer -> Reply  what the asker lacks and what I want
 //! asker    -> Rest   what was wanted
 //! frame     = version:u8 kind:u8 length:u32 postcard[length]
+//!           | sealed:u8 kind:u8 length:u32 (postcard, sealed)[length]
+//!           | barred:u8 why:u8 0:u32    in place of a reply, plain: the asker's key is no good
 //! ```
 //!
-//! A digest is some 30 bytes a member, an entry some 200; in a pool at rest only digests travel.
+//! All three also tell of user events, unless the asker joins: what is past does not concern it.
+//!
+//! A digest is some 20 bytes a member, an entry some 100, a summary 5 bytes for 32 members; in a
+//! pool at rest only summaries travel.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -16,10 +23,14 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::config;
+use super::event::{EVENTS_MAX, Heard, Key};
 use super::identity::Identity;
 use super::meta::META_BYTES_MAX;
 use super::news::{Departure, Stamp};
 use super::roster::MEMBERS_MAX;
+use super::seal::{Refused, SEAL_BYTES, SEALED};
+use super::summary::{Buckets, Summary};
+use crate::wire::event::EVENT_BYTES_MAX;
 use crate::wire::packet::State;
 
 /// The exchange's version, first byte of every frame.
@@ -28,7 +39,10 @@ pub const VERSION: u8 = 1;
 /// Bytes of a frame before its body.
 pub const HEAD_BYTES: usize = 6;
 
-/// Largest body of a frame in bytes; a longer one is refused before it is read.
+/// First byte of an answer to an exchange that cannot be opened.
+const BARRED: u8 = 0x82;
+
+/// Largest body of a frame in bytes, unsealed; a longer one is refused before it is read.
 pub const BODY_BYTES_MAX: usize = 4 << 20;
 
 /// Largest body of a hello in bytes: it comes from anybody, and holds a digest at most.
@@ -41,9 +55,15 @@ pub const ENTRIES_MAX: usize = 4096;
 const DIGEST_BYTES_MAX: usize = 10 + 5 + 3 + 1 + 7 + 10;
 const ENTRY_BYTES_MAX: usize = 16 + 3 + 5 + 10 + 3 + 1 + 7 + 10 + 3 + META_BYTES_MAX;
 
-const _: () = assert!(DIGEST_BYTES_MAX * (MEMBERS_MAX + 1) + 4096 < HELLO_BYTES_MAX);
+/// Largest list of events and of their keys, in bytes.
+const EVENTS_BYTES_MAX: usize = EVENTS_MAX * (EVENT_BYTES_MAX + 3 + 10 + 16) + 32;
+
 const _: () =
-    assert!(ENTRY_BYTES_MAX * (ENTRIES_MAX + 1) + 10 * (MEMBERS_MAX + 1) + 4096 < BODY_BYTES_MAX);
+    assert!(DIGEST_BYTES_MAX * (MEMBERS_MAX + 1) + EVENTS_BYTES_MAX + 4096 < HELLO_BYTES_MAX);
+const _: () = assert!(
+    ENTRY_BYTES_MAX * (ENTRIES_MAX + 1) + 10 * (MEMBERS_MAX + 1) + EVENTS_BYTES_MAX + 4096
+        < BODY_BYTES_MAX
+);
 
 /// Why an exchange failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -58,6 +78,79 @@ pub enum Error {
     Malformed,
     /// The other side will not have us, and says why.
     Refused(String),
+    /// The other side cannot read us, or we are not to read each other. Not authenticated: anybody
+    /// on the way can say so, and can as well cut the stream.
+    Barred(Bar),
+}
+
+/// Why an exchange was not even opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bar {
+    /// What came was not sealed, and the other side's pool is.
+    Plaintext,
+    /// It was sealed with a key that the other side does not have.
+    UnknownKey,
+    /// It did not open.
+    Forged,
+    /// It was sealed, and the other side has no keys.
+    NoKeys,
+}
+
+impl Bar {
+    /// Emits the frame that says so.
+    pub const fn emit(self) -> [u8; HEAD_BYTES] {
+        let why = match self {
+            Self::Plaintext => 1,
+            Self::UnknownKey => 2,
+            Self::Forged => 3,
+            Self::NoKeys => 4,
+        };
+        [BARRED, why, 0, 0, 0, 0]
+    }
+
+    const fn parse(why: u8) -> Option<Self> {
+        match why {
+            1 => Some(Self::Plaintext),
+            2 => Some(Self::UnknownKey),
+            3 => Some(Self::Forged),
+            4 => Some(Self::NoKeys),
+            _ => None,
+        }
+    }
+}
+
+impl From<Refused> for Bar {
+    fn from(why: Refused) -> Self {
+        match why {
+            Refused::Plaintext => Self::Plaintext,
+            Refused::UnknownKey => Self::UnknownKey,
+            Refused::Forged | Refused::Replayed | Refused::Malformed => Self::Forged,
+        }
+    }
+}
+
+impl fmt::Display for Bar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plaintext => {
+                "remote state is encrypted and encryption is not configured here (see 'encrypt')"
+            }
+            Self::UnknownKey => {
+                "the remote agent does not have this agent's gossip encryption key (see 'encrypt')"
+            }
+            Self::Forged => "the remote agent could not decrypt what this agent sent",
+            Self::NoKeys => "encryption is configured but remote state is not encrypted",
+        })
+    }
+}
+
+/// What follows the head of a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Body {
+    /// Bytes to read.
+    pub len: usize,
+    /// Whether they are sealed.
+    pub sealed: bool,
 }
 
 impl fmt::Display for Error {
@@ -68,6 +161,7 @@ impl fmt::Display for Error {
             Self::TooBig(len) => write!(f, "gossip frame of {len} bytes is too big"),
             Self::Malformed => f.write_str("malformed gossip frame"),
             Self::Refused(why) => f.write_str(why),
+            Self::Barred(why) => why.fmt(f),
         }
     }
 }
@@ -86,7 +180,7 @@ pub enum Frame {
 }
 
 impl Frame {
-    const fn kind(self) -> u8 {
+    pub(super) const fn kind(self) -> u8 {
         match self {
             Self::Hello => 1,
             Self::Reply => 2,
@@ -94,16 +188,19 @@ impl Frame {
         }
     }
 
-    /// Checks a frame's head; answers the length of the body to read.
+    /// Checks a frame's head; answers what to read next.
     ///
     /// # Errors
     ///
-    /// [`Error::Version`], [`Error::Kind`] or [`Error::TooBig`].
-    pub fn check(self, head: [u8; HEAD_BYTES]) -> Result<usize, Error> {
+    /// [`Error::Version`], [`Error::Kind`], [`Error::TooBig`] or [`Error::Barred`].
+    pub fn check(self, head: [u8; HEAD_BYTES]) -> Result<Body, Error> {
         let [version, kind, len @ ..] = head;
-        if version != VERSION {
-            return Err(Error::Version(version));
-        }
+        let sealed = match version {
+            VERSION => false,
+            SEALED => true,
+            BARRED => return Err(Bar::parse(kind).map_or(Error::Malformed, Error::Barred)),
+            _ => return Err(Error::Version(version)),
+        };
         if kind != self.kind() {
             return Err(Error::Kind(kind));
         }
@@ -112,8 +209,9 @@ impl Frame {
             Self::Hello => HELLO_BYTES_MAX,
             Self::Reply | Self::Rest => BODY_BYTES_MAX,
         };
+        let most = if sealed { most + SEAL_BYTES } else { most };
         match usize::try_from(len) {
-            Ok(bytes) if bytes <= most => Ok(bytes),
+            Ok(len) if len <= most => Ok(Body { len, sealed }),
             Ok(_) | Err(_) => Err(Error::TooBig(len)),
         }
     }
@@ -133,6 +231,15 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> 
     postcard::from_bytes(body).map_err(|_| Error::Malformed)
 }
 
+/// What the asker does after a reply.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Sends this hello, and reads another reply.
+    Hello(Vec<u8>),
+    /// Sends this last frame.
+    Rest(Vec<u8>),
+}
+
 /// Why an exchange is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Purpose {
@@ -140,6 +247,19 @@ pub enum Purpose {
     Join,
     /// To repair what gossip missed.
     Repair,
+    /// To become a member again, and to hear the events of meanwhile.
+    Return,
+}
+
+impl Known {
+    /// Tells whether its bounds are kept.
+    pub(super) fn sound(&self) -> bool {
+        match self {
+            Self::All(digests) => digests.len() <= MEMBERS_MAX,
+            Self::Summary(summary) => summary.sound(),
+            Self::Part(buckets, digests) => digests.len() <= MEMBERS_MAX + 1 && buckets.sound(),
+        }
+    }
 }
 
 /// Which pool, in a form that old and new agents agree on.
@@ -187,16 +307,49 @@ pub(super) struct Hello {
     pub datacenter: String,
     pub purpose: Purpose,
     pub sender: Entry,
-    pub digest: Vec<Digest>,
+    pub known: Known,
+    pub heard: Heard,
+}
+
+/// What the asker knows of others.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) enum Known {
+    /// Everybody.
+    All(Vec<Digest>),
+    /// The marks of everybody, the asker included.
+    Summary(Summary),
+    /// Those in some buckets, the asker included.
+    Part(Buckets, Vec<Digest>),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) enum Reply {
     Refused(String),
-    Accepted { sender: Entry, entries: Vec<Entry>, wants: Vec<u64>, more: bool },
+    /// Another hello is due, with these.
+    Differs(Buckets),
+    Accepted {
+        sender: Entry,
+        entries: Vec<Entry>,
+        wants: Vec<u64>,
+        more: bool,
+        past: Past,
+    },
+}
+
+/// What an answerer tells of user events.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) enum Past {
+    /// To who joins: everything up to this time is past.
+    Over(u64),
+    /// To who was away: its clock, what the asker lacks, and what it lacks itself.
+    Open { clock: u64, events: Vec<Vec<u8>>, wants: Vec<Key> },
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Rest {
     pub entries: Vec<Entry>,
+    /// The asker's clock of events.
+    pub clock: u64,
+    /// Encoded events.
+    pub events: Vec<Vec<u8>>,
 }

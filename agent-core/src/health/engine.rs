@@ -2,7 +2,7 @@
 
 use super::{Judge, Status, Thresholds};
 use crate::rand::Rng;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, sooner};
 
 /// Shortest time between two runs; shorter wishes are raised to it, as Consul does.
 pub const INTERVAL_MIN: Duration = Duration::from_secs(1);
@@ -238,15 +238,16 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Engine<S> {
     /// Tells when something becomes due next, and what.
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
         let checks = self.slots.as_ref().iter().filter_map(|slot| slot.check.as_ref());
-        let due = checks.flat_map(|check| {
+        let mut first = None;
+        for check in checks {
             let reason = match check.pace {
                 Pace::Every(_) => Reason::Run,
                 Pace::Ttl(_) | Pace::Told => Reason::Expiry,
             };
-            let due = check.due.map(|due| (due, reason));
-            [due, check.overdue().map(|due| (due, Reason::Overdue))]
-        });
-        due.flatten().min_by_key(|(due, _)| *due)
+            first = sooner(first, check.due.map(|due| (due, reason)));
+            first = sooner(first, check.overdue().map(|due| (due, Reason::Overdue)));
+        }
+        first
     }
 
     /// Finds a check by its key.

@@ -1,6 +1,6 @@
 //! Everything that enters the raft log.
 
-use super::{catalog, kv, session};
+use super::{autopilot, catalog, coordinate, kv, query, session, snapshot, txn};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,16 @@ pub enum Command {
     Kv(kv::Op),
     /// Makes or ends a session.
     Session(session::Op),
+    /// Sets how the leader looks after the servers.
+    Autopilot(autopilot::Op),
+    /// Makes, changes or removes a prepared query.
+    Prepared(query::Op),
+    /// Replaces the state as a whole.
+    Snapshot(snapshot::Op),
+    /// Applies operations together or not at all.
+    Txn(Vec<txn::Op>),
+    /// Sets where nodes are.
+    Coordinate(coordinate::Op),
 }
 
 /// Bytes were not a command of a version that this build knows.

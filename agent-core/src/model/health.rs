@@ -30,6 +30,9 @@ pub enum Query {
     },
     /// The instances of a service with their nodes and checks.
     Service(ServiceQuery),
+    /// The instances of the gateways that let traffic in to a service: none before there are
+    /// configuration entries.
+    Ingress(String),
 }
 
 /// Which instances of a service are asked for.

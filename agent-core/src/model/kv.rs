@@ -44,6 +44,29 @@ pub enum Op {
     Reap(Index),
 }
 
+impl Op {
+    /// Tells the key or prefix that it is about; empty for none.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Set(put) | Self::Cas(put, _) | Self::Acquire(put, _) | Self::Release(put, _) => {
+                &put.key
+            }
+            Self::Delete(key) | Self::DeleteCas(key, _) | Self::DeleteTree(key) => key,
+            Self::Reap(_) => "",
+        }
+    }
+
+    /// Tells the value that it stores, if it stores one.
+    pub fn value(&self) -> Option<&[u8]> {
+        match self {
+            Self::Set(put) | Self::Cas(put, _) | Self::Acquire(put, _) | Self::Release(put, _) => {
+                Some(&put.value)
+            }
+            Self::Delete(_) | Self::DeleteCas(..) | Self::DeleteTree(_) | Self::Reap(_) => None,
+        }
+    }
+}
+
 /// What a write stores.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Put {

@@ -3,8 +3,11 @@
 //! ```text
 //! request    Request { options, Body } -> Answer { meta, Reply } | Error   one path for all edges
 //! command    everything that enters the raft log, nested per subject, append-only
-//! node service check kv session       rows, and per subject: Op (write) · Query (read) · Reply
-//! catalog health status operator      subjects that read or write rows of others
+//! node service check kv session query coordinate
+//!                                     rows, and per subject: Op (write) · Query (read) · Reply
+//! autopilot                           how the leader looks after the servers
+//! catalog health status operator txn  subjects that read or write rows of others
+//! snapshot                            the state as a whole
 //! ```
 //!
 //! All of these travel in postcard, which is positional: fields and variants are only ever
@@ -12,17 +15,22 @@
 //! forbidden here.
 //! Consul's JSON forms live at the edge, in `agent-linux/src/http`.
 
+pub mod autopilot;
 pub mod catalog;
 pub mod check;
 pub mod command;
+pub mod coordinate;
 pub mod health;
 pub mod kv;
 pub mod node;
 pub mod operator;
+pub mod query;
 pub mod request;
 pub mod service;
 pub mod session;
+pub mod snapshot;
 pub mod status;
+pub mod txn;
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;

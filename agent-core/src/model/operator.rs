@@ -1,6 +1,6 @@
 //! What operators ask of consensus.
 
-use super::Index;
+use super::{Index, autopilot};
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,10 @@ pub enum Query {
     RaftConfiguration,
     /// Removes a server from the raft configuration: served by the leader only.
     RemovePeer(Peer),
+    /// How the leader looks after the servers.
+    Autopilot,
+    /// How the servers do: answered by the leader only.
+    Health,
 }
 
 /// How an operator names a server.
@@ -35,6 +39,10 @@ pub enum Reply {
     },
     /// A server was removed.
     Removed,
+    /// How the leader looks after the servers.
+    Autopilot(autopilot::Configuration),
+    /// How the servers do.
+    Health(autopilot::Health),
 }
 
 /// A server of the raft configuration.

@@ -1,7 +1,9 @@
 //! One request type for HTTP, DNS and RPC, and what is answered.
 
 use super::command::Command;
-use super::{Index, catalog, health, kv, operator, session, status};
+use super::{
+    Index, catalog, coordinate, health, kv, operator, query, session, snapshot, status, txn,
+};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -43,6 +45,14 @@ pub enum Query {
     Status(status::Query),
     /// Of an operator.
     Operator(operator::Query),
+    /// Of prepared queries.
+    Prepared(query::Query),
+    /// Of the state as a whole.
+    Snapshot(snapshot::Query),
+    /// Of several subjects at one moment.
+    Txn(Vec<txn::Look>),
+    /// Of where nodes are.
+    Coordinate(coordinate::Query),
 }
 
 /// How a request is asked. The default is a plain read or write in the own datacentre.
@@ -121,6 +131,14 @@ pub enum Reply {
     Status(status::Reply),
     /// Of an operator.
     Operator(operator::Reply),
+    /// Of prepared queries.
+    Prepared(query::Reply),
+    /// Of the state as a whole.
+    Snapshot(snapshot::Reply),
+    /// Of a transaction.
+    Txn(txn::Reply),
+    /// Of where nodes are.
+    Coordinate(coordinate::Reply),
 }
 
 /// Why a request failed. Nothing was changed, except for [`Kind::Unknown`].
@@ -155,6 +173,8 @@ pub enum Kind {
     Failed,
     /// The connection broke or time ran out: the change may or may not have happened.
     Unknown,
+    /// The agent asks its servers as often as it may; nobody was asked.
+    Limited,
 }
 
 impl Kind {
@@ -166,6 +186,7 @@ impl Kind {
             Self::NoLeader => "No cluster leader",
             Self::NoServers => "No known Consul servers",
             Self::NoPath => "No path to datacenter",
+            Self::Limited => "RPC rate limit exceeded",
             Self::NotReady => "Not ready to serve consistent reads",
         }
     }

@@ -43,6 +43,8 @@ pub enum Channel {
     Request,
     /// Calls between raft peers.
     Raft,
+    /// Messages of a device: [`super::message`].
+    Device,
 }
 
 impl Channel {
@@ -51,6 +53,7 @@ impl Channel {
         match self {
             Self::Request => 0x11,
             Self::Raft => 0x21,
+            Self::Device => 0x31,
         }
     }
 
@@ -59,6 +62,7 @@ impl Channel {
         match byte {
             0x11 => Some(Self::Request),
             0x21 => Some(Self::Raft),
+            0x31 => Some(Self::Device),
             _ => None,
         }
     }
@@ -375,7 +379,8 @@ mod tests {
         assert_eq!(header.emit(), [5, 6, 0, 0, 1, 2, 3, 4, 2]);
         assert_eq!(Channel::Request.emit(), 0x11);
         assert_eq!(Channel::Raft.emit(), 0x21);
-        for channel in [Channel::Request, Channel::Raft] {
+        assert_eq!(Channel::Device.emit(), 0x31);
+        for channel in [Channel::Request, Channel::Raft, Channel::Device] {
             assert_eq!(Channel::parse(channel.emit()), Some(channel));
         }
         assert_eq!(Channel::parse(b'G'), None);

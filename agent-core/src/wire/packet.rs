@@ -149,6 +149,12 @@ impl Message {
         }
     }
 
+    /// Tells whom the message is about, beside the two that exchange it.
+    #[cfg(feature = "alloc")]
+    pub(crate) const fn third(&self) -> Option<&Identity> {
+        self.details().1
+    }
+
     /// Tells the probe number and the third identity, where the kind has them.
     const fn details(&self) -> (Option<u8>, Option<&Identity>) {
         match self {

@@ -21,6 +21,7 @@ pub(super) fn describe(agent: &Agent) -> Description {
         node_id: agent.node_id.to_string(),
         server: config.server,
         debug_config: config.debug_config(&agent.node_id.to_string()).into(),
+        place: agent.gossip.place().filter(|_| !config.disable_coordinates),
         member: member::view(own),
         stats: stats(agent),
         meta: setting::node(&config, agent.node_id).meta,
@@ -82,12 +83,12 @@ fn consul(agent: &Agent) -> Section {
 
 fn runtime() -> Section {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let metrics = tokio::runtime::Handle::current().metrics();
+    let load = crate::http::lane::load();
     section([
         ("arch", architecture().to_owned()),
         ("cpu_count", cpus.to_string()),
-        ("goroutines", metrics.num_alive_tasks().to_string()),
-        ("max_procs", metrics.num_workers().to_string()),
+        ("goroutines", load.tasks.to_string()),
+        ("max_procs", load.threads.to_string()),
         ("os", std::env::consts::OS.to_owned()),
         ("version", concat!("rust", env!("CARGO_PKG_RUST_VERSION")).to_owned()),
     ])
@@ -105,11 +106,11 @@ const fn architecture() -> &'static str {
 
 fn serf(gossip: &Gossip) -> Section {
     let stats = gossip.stats();
-    section([
-        ("coordinate_resets", "0".to_owned()),
-        ("encrypted", "false".to_owned()),
+    let mut pairs = section([
+        ("coordinate_resets", stats.place_resets.to_string()),
+        ("encrypted", stats.drops.is_some().to_string()),
         ("event_queue", stats.event_queue.to_string()),
-        ("event_time", "1".to_owned()),
+        ("event_time", stats.event_time.to_string()),
         ("failed", stats.failed.to_string()),
         ("health_score", stats.health_score.to_string()),
         ("intent_queue", stats.intent_queue.to_string()),
@@ -118,5 +119,15 @@ fn serf(gossip: &Gossip) -> Section {
         ("members", stats.members.to_string()),
         ("query_queue", "0".to_owned()),
         ("query_time", "1".to_owned()),
-    ])
+    ]);
+    if let Some(drops) = stats.drops {
+        pairs.extend(section([
+            ("dropped_forged", drops.forged.to_string()),
+            ("dropped_malformed", drops.malformed.to_string()),
+            ("dropped_plaintext", drops.plaintext.to_string()),
+            ("dropped_replayed", drops.replayed.to_string()),
+            ("dropped_unknown_key", drops.unknown_key.to_string()),
+        ]));
+    }
+    pairs
 }

@@ -7,8 +7,10 @@
 //! checks/state/<id>.json     {"CheckID", "Status", "Output", "Expires": unix ms}
 //! ```
 //!
-//! A file is written beside its place, made durable and moved there, so a crash leaves the old
-//! content or the new. A file that cannot be read is named in the log and left where it is.
+//! A file is staged beside its place, durable, and then moved there, so a crash leaves the old
+//! content or the new. That it is there is durable once the directory has been synced, for all
+//! that were placed meanwhile at once. A file that cannot be read is named in the log and left
+//! where it is.
 
 use serde_json::Value;
 use std::fmt;
@@ -16,6 +18,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Bytes of a file name's readable part; a longer id is cut and told apart by its hash.
 const NAME_BYTES_MAX: usize = 180;
@@ -64,9 +68,39 @@ impl std::error::Error for Error {}
 #[derive(Debug)]
 pub(super) struct Disk {
     root: PathBuf,
+    /// Numbers staged files, which may be many for one place.
+    staged: AtomicU64,
+    turns: [Turn; 3],
+}
+
+/// How far a directory is durable.
+#[derive(Debug, Default)]
+struct Turn {
+    /// Counts changes of its entries.
+    placed: AtomicU64,
+    /// The count that the last sync covered; held while syncing.
+    synced: Mutex<u64>,
+}
+
+/// A file beside its place, removed if it does not get there.
+#[derive(Debug)]
+pub(super) struct Staged {
+    folder: Folder,
+    durability: Durability,
+    beside: PathBuf,
+    path: PathBuf,
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // Once placed it is no longer here; if it stays, the next start removes it.
+        let _ = fs::remove_file(&self.beside);
+    }
 }
 
 impl Folder {
+    const ALL: [Self; 3] = [Self::Services, Self::Checks, Self::CheckStates];
+
     /// Tells where the files lie, below the data directory.
     fn path(self) -> &'static str {
         match self {
@@ -88,39 +122,54 @@ impl Disk {
             let path = data_dir.join(folder.path());
             fs::create_dir_all(&path).map_err(|error| Error { path, error })?;
         }
-        Ok(Self { root: data_dir.to_owned() })
+        let (staged, turns) = (AtomicU64::new(0), Default::default());
+        Ok(Self { root: data_dir.to_owned(), staged, turns })
     }
 
-    /// Writes a file in place of what was there.
+    /// Writes a file beside its place.
     ///
     /// # Errors
     ///
-    /// [`Error`]; what was there is still there.
-    pub(super) fn write(
+    /// [`Error`]; nothing is left of it.
+    pub(super) fn stage(
         &self,
         folder: Folder,
         id: &str,
         value: &Value,
         durability: Durability,
-    ) -> Result<(), Error> {
+    ) -> Result<Staged, Error> {
         let path = self.path(folder, id);
-        let beside = path.with_extension("tmp");
+        let number = self.staged.fetch_add(1, Ordering::Relaxed);
+        let beside = path.with_extension(format!("{number}.tmp"));
+        let staged = Staged { folder, durability, beside, path };
         // Definitions hold tokens: nobody else may read them.
         let mut options = File::options();
         options.write(true).create(true).truncate(true).mode(0o600);
         let write = || {
-            let mut file = options.open(&beside)?;
+            let mut file = options.open(&staged.beside)?;
             file.write_all(value.to_string().as_bytes())?;
-            if durability == Durability::Machine {
-                file.sync_all()?;
-            }
-            fs::rename(&beside, &path)
+            if durability == Durability::Machine { file.sync_all() } else { Ok(()) }
         };
-        write().map_err(|error| Error { path: path.clone(), error })?;
-        if durability == Durability::Machine { self.sync(folder) } else { Ok(()) }
+        write().map_err(|error| Error { path: staged.path.clone(), error })?;
+        Ok(staged)
     }
 
-    /// Removes a file; one that is not there is no failure.
+    /// Moves a file in place of what was there; durable after [`settle`](Self::settle).
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]; what was there is still there.
+    pub(super) fn place(&self, staged: &Staged) -> Result<(), Error> {
+        let moved = fs::rename(&staged.beside, &staged.path);
+        moved.map_err(|error| Error { path: staged.path.clone(), error })?;
+        if staged.durability == Durability::Machine {
+            self.turns[staged.folder as usize].placed.fetch_add(1, Ordering::AcqRel);
+        }
+        Ok(())
+    }
+
+    /// Removes a file; one that is not there is no failure. Durable after
+    /// [`settle`](Self::settle).
     ///
     /// # Errors
     ///
@@ -128,10 +177,33 @@ impl Disk {
     pub(super) fn remove(&self, folder: Folder, id: &str) -> Result<(), Error> {
         let path = self.path(folder, id);
         match fs::remove_file(&path) {
-            Ok(()) => self.sync(folder),
+            Ok(()) => {
+                self.turns[folder as usize].placed.fetch_add(1, Ordering::AcqRel);
+                Ok(())
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(Error { path, error }),
         }
+    }
+
+    /// Makes what was placed and removed so far durable; whoever comes while another one does so
+    /// waits for that, and often has nothing left to do.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]; a crash of the machine may undo it.
+    pub(super) fn settle(&self) -> Result<(), Error> {
+        for folder in Folder::ALL {
+            let turn = &self.turns[folder as usize];
+            let wanted = turn.placed.load(Ordering::Acquire);
+            let mut synced = turn.synced.lock().unwrap_or_else(PoisonError::into_inner);
+            if *synced < wanted {
+                let covered = turn.placed.load(Ordering::Acquire);
+                self.sync(folder)?;
+                *synced = covered;
+            }
+        }
+        Ok(())
     }
 
     /// Reads every file; damaged ones are logged and left out, unfinished ones removed.
@@ -224,13 +296,18 @@ mod tests {
         let root = std::env::temp_dir().join(format!("reeve-disk-{}", uuid::Uuid::new_v4()));
         let disk = Disk::open(&root).unwrap();
         let write = |id: &str| {
-            disk.write(Folder::Services, id, &json!({ "id": id }), Durability::Machine).unwrap();
+            let value = json!({ "id": id });
+            let staged = disk.stage(Folder::Services, id, &value, Durability::Machine).unwrap();
+            disk.place(&staged).unwrap();
         };
         write("a");
         write("b/..");
         write("gone");
         disk.remove(Folder::Services, "gone").unwrap();
         disk.remove(Folder::Services, "never").unwrap();
+        disk.settle().unwrap();
+        drop(disk.stage(Folder::Services, "given-up", &json!({}), Durability::Machine).unwrap());
+        assert_eq!(fs::read_dir(root.join("services")).unwrap().count(), 2);
         fs::write(root.join("services/bad.json"), b"{").unwrap();
         fs::write(root.join("services/half.tmp"), b"{").unwrap();
         let found = disk.load(Folder::Services);

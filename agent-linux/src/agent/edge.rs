@@ -1,27 +1,40 @@
-//! The listeners of an agent: RPC (servers only), HTTP and DNS.
+//! The listeners of an agent: RPC (servers only), HTTP, HTTPS and DNS.
 //!
 //! All are bound before anything else starts, so that an address in use stops the start at once.
 
 use crate::config::{Config, Listen, UnixSockets};
+use crate::{http, tls};
+use rustls::ServerConfig;
 use std::fmt;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
+use std::sync::Arc;
 use tokio::net::{TcpListener, UdpSocket, UnixListener};
+use tokio::sync::watch as channel;
 
 /// A listener could not be had.
 #[derive(Debug)]
-pub struct Error {
-    /// What for, and where.
-    what: String,
-    source: io::Error,
+pub enum Error {
+    /// Its address.
+    Bind {
+        /// What for, and where.
+        what: String,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// Its certificate.
+    Tls(tls::Error),
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot listen for {}: {}", self.what, self.source)
+        match self {
+            Self::Bind { what, source } => write!(f, "cannot listen for {what}: {source}"),
+            Self::Tls(error) => error.fmt(f),
+        }
     }
 }
 
@@ -31,10 +44,10 @@ impl std::error::Error for Error {}
 pub(super) struct Listeners {
     /// RPC between agents, on servers.
     pub rpc: Option<TcpListener>,
-    /// HTTP over TCP.
-    pub http: Vec<TcpListener>,
-    /// HTTP over Unix sockets.
-    pub http_unix: Vec<UnixListener>,
+    /// HTTP and HTTPS, over TCP and Unix sockets.
+    pub http: Vec<http::Listener>,
+    /// What HTTPS presents, if it is served.
+    pub certificates: Option<channel::Sender<Arc<ServerConfig>>>,
     /// DNS, both transports of each address.
     pub dns: Vec<(UdpSocket, TcpListener)>,
 }
@@ -46,36 +59,50 @@ pub(super) struct Listeners {
 /// [`Error`] names the first address that could not be had; what was bound is closed again.
 pub(super) async fn bind(config: &Config) -> Result<Listeners, Error> {
     let mut listeners =
-        Listeners { rpc: None, http: Vec::new(), http_unix: Vec::new(), dns: Vec::new() };
+        Listeners { rpc: None, http: Vec::new(), certificates: None, dns: Vec::new() };
     if config.server {
         let address = SocketAddr::new(config.bind_addr, config.ports.server);
         listeners.rpc = Some(tcp("RPC", address).await?);
     }
     for listen in &config.http_listen {
-        match listen {
-            Listen::Tcp(address) => listeners.http.push(tcp("HTTP", *address).await?),
-            Listen::Unix(path) => listeners.http_unix.push(unix(path, &config.unix_sockets)?),
+        listeners.http.push(http(config, "HTTP", listen).await?);
+    }
+    if !config.https_listen.is_empty() {
+        let presented = tls::server(&config.tls).map_err(Error::Tls)?;
+        let (sender, offer) = channel::channel(presented);
+        for listen in &config.https_listen {
+            let listener = http(config, "HTTPS", listen).await?;
+            listeners.http.push(listener.with_tls(offer.clone()));
         }
+        listeners.certificates = Some(sender);
     }
     for address in &config.dns_listen {
         let udp = UdpSocket::bind(address)
             .await
-            .map_err(|source| Error { what: format!("DNS on udp {address}"), source })?;
+            .map_err(|source| Error::Bind { what: format!("DNS on udp {address}"), source })?;
         listeners.dns.push((udp, tcp("DNS", *address).await?));
     }
     Ok(listeners)
+}
+
+/// Binds one place for HTTP.
+async fn http(config: &Config, what: &str, listen: &Listen) -> Result<http::Listener, Error> {
+    match listen {
+        Listen::Tcp(address) => tcp(what, *address).await.map(Into::into),
+        Listen::Unix(path) => unix(what, path, &config.unix_sockets).map(Into::into),
+    }
 }
 
 /// Binds one TCP address.
 async fn tcp(what: &str, address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address)
         .await
-        .map_err(|source| Error { what: format!("{what} on tcp {address}"), source })
+        .map_err(|source| Error::Bind { what: format!("{what} on tcp {address}"), source })
 }
 
 /// Binds a Unix socket in place of a stale one, with the owner and mode that were asked for.
-fn unix(path: &Path, sockets: &UnixSockets) -> Result<UnixListener, Error> {
-    let fail = |source| Error { what: format!("HTTP on unix {}", path.display()), source };
+fn unix(what: &str, path: &Path, sockets: &UnixSockets) -> Result<UnixListener, Error> {
+    let fail = |source| Error::Bind { what: format!("{what} on unix {}", path.display()), source };
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
         Ok(()) | Err(_) => {}

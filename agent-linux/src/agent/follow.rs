@@ -21,7 +21,8 @@ impl Agent {
                 let places = members.iter().filter_map(member::server);
                 raft.set_addresses(places.map(|server| (server.id, server.address)));
             }
-            let servers = member::rpc_addresses(&members, &datacenter);
+            let servers = self.gossip.servers();
+            let servers = servers.unwrap_or_else(|| member::rpc_addresses(&members, &datacenter));
             let known = self.router.servers();
             if servers.iter().any(|server| !known.contains(server)) {
                 self.servers.send_modify(|count| *count += 1);

@@ -1,6 +1,6 @@
 //! Changes of services and checks, on disk first, and their return at start.
 
-use super::disk::{Durability, Folder};
+use super::disk::{Durability, Folder, Staged};
 use super::local::{Configured, Leftover, Local, OpenError, Scripts};
 use super::maintenance;
 use super::register::{self, Origin, Registration, failed};
@@ -37,15 +37,19 @@ impl Local {
             check_id(&check.id)?;
             works.push(self.work(check, origin)?);
         }
-        let writer = self.write_lock();
-        self.with(|state, _| state.room(&service.id, checks.len()))?;
+        let mut files = Vec::new();
         if origin == Origin::Api {
             let kept = ServiceDefinition { checks: Vec::new(), ..definition };
-            self.store(Folder::Services, &service.id, &json!({ "Service": kept.to_json() }))?;
+            let value = json!({ "Service": kept.to_json() });
+            files.push(self.stage(Folder::Services, &service.id, &value)?);
             for check in &checks {
-                self.store(Folder::Checks, &check.id, &json!({ "Check": check.to_json() }))?;
+                let value = json!({ "Check": check.to_json() });
+                files.push(self.stage(Folder::Checks, &check.id, &value)?);
             }
         }
+        let writer = self.write_lock();
+        self.with(|state, _| state.room(&service.id, checks.len()))?;
+        self.place(files)?;
         let id = service.id.clone();
         let named: BTreeSet<&str> = checks.iter().map(|check| check.id.as_str()).collect();
         let removed: Vec<String> = match leftover {
@@ -99,6 +103,14 @@ impl Local {
         check_id(&definition.id)?;
         let work = self.work(definition, origin)?;
         let service_id = &definition.service_id;
+        let mut files = Vec::new();
+        if origin == Origin::Api {
+            let mut value = json!({ "Check": definition.to_json() });
+            if kind == maintenance::KIND {
+                value["Type"] = Value::from(kind);
+            }
+            files.push(self.stage(Folder::Checks, &definition.id, &value)?);
+        }
         let _writer = self.write_lock();
         self.with(|state, _| {
             if !service_id.is_empty() && !state.services.contains_key(service_id) {
@@ -106,13 +118,7 @@ impl Local {
             }
             state.room_for_checks(1)
         })?;
-        if origin == Origin::Api {
-            let mut value = json!({ "Check": definition.to_json() });
-            if kind == maintenance::KIND {
-                value["Type"] = Value::from(kind);
-            }
-            self.store(Folder::Checks, &definition.id, &value)?;
-        }
+        self.place(files)?;
         self.with(|state, now| state.put_check(now, definition, kind, work, origin));
         Ok(())
     }
@@ -138,7 +144,7 @@ impl Local {
             }
         }
         let bytes = self.with(|state, _| state.output_bytes());
-        Work::of(definition, bytes).map_err(|error| failed(error.to_string()))
+        Ok(Work::of(definition, bytes))
     }
 
     /// Removes a service with its checks; one that is not there is no failure.
@@ -357,11 +363,19 @@ impl Local {
         }
     }
 
-    /// Keeps a file, if files are kept.
-    fn store(&self, folder: Folder, id: &str, value: &Value) -> Result<(), Error> {
+    /// Writes a file beside its place, if files are kept. Before the lock is taken, so that those
+    /// who register together share flushes of the disk.
+    fn stage(&self, folder: Folder, id: &str, value: &Value) -> Result<Option<Staged>, Error> {
+        let Some(disk) = &self.disk else { return Ok(None) };
+        let staged = disk.stage(folder, id, value, Durability::Machine);
+        staged.map(Some).map_err(|error| failed(error.to_string()))
+    }
+
+    /// Moves files to their places.
+    fn place(&self, files: impl IntoIterator<Item = Option<Staged>>) -> Result<(), Error> {
         let Some(disk) = &self.disk else { return Ok(()) };
-        disk.write(folder, id, value, Durability::Machine)
-            .map_err(|error| failed(error.to_string()))
+        let mut files = files.into_iter().flatten();
+        files.try_for_each(|file| disk.place(&file)).map_err(|error| failed(error.to_string()))
     }
 
     /// Keeps how a TTL check stands.
@@ -380,8 +394,9 @@ impl Local {
             "Output": output,
             "Expires": unix_ms().saturating_add(ttl.millis()),
         });
-        disk.write(Folder::CheckStates, id, &value, durability)
-            .map_err(|error| failed(error.to_string()))
+        let staged = disk.stage(Folder::CheckStates, id, &value, durability);
+        let placed = staged.and_then(|staged| disk.place(&staged));
+        placed.map_err(|error| failed(error.to_string()))
     }
 
     /// Removes a check's files.

@@ -15,7 +15,7 @@ use super::state::{OutputRules, State};
 use super::{hash, maintenance};
 use crate::config::definition::{CheckDefinition, ServiceDefinition};
 use crate::endpoint::agent::{InstanceHealth, Maintenance, Op, Reply};
-use crate::endpoint::filter;
+use crate::endpoint::filter::{self, Fault};
 use agent_core::model::check::Check;
 use agent_core::model::node::Node;
 use agent_core::model::request::{Error, Kind};
@@ -215,7 +215,12 @@ impl Local {
             | Op::Join { .. }
             | Op::Leave
             | Op::ForceLeave { .. }
-            | Op::Reload => Err(failed("not a request about services or checks")),
+            | Op::Keyring { .. }
+            | Op::Reload
+            | Op::Host
+            | Op::FireEvent { .. }
+            | Op::ListEvents { .. }
+            | Op::Measure => Err(failed("not a request about services or checks")),
         }
     }
 
@@ -226,7 +231,11 @@ impl Local {
     ) -> Result<Reply, Error> {
         if self.disk.is_some() {
             let local = Arc::clone(self);
-            let task = tokio::task::spawn_blocking(move || change(&local));
+            let task = tokio::task::spawn_blocking(move || {
+                let changed = change(&local);
+                // The catalog is told meanwhile.
+                changed.and(local.settle_disk())
+            });
             task.await.map_err(|_| failed("the agent is stopping"))??;
         } else {
             change(self)?;
@@ -266,7 +275,7 @@ impl Local {
             let rows = state.services.iter();
             rows.map(|(id, entry)| (id.clone(), Arc::clone(&entry.row))).collect::<BTreeMap<_, _>>()
         });
-        filter::apply(text, rows).map_err(|error| failed(error.text))
+        filter::apply(text, rows).map_err(|fault| failed(fault.to_string()))
     }
 
     /// Lists the checks that meet a filter.
@@ -275,7 +284,11 @@ impl Local {
             let rows = state.checks.iter();
             rows.map(|(id, entry)| (id.clone(), Arc::clone(&entry.row))).collect::<BTreeMap<_, _>>()
         });
-        filter::apply(text, rows).map_err(|error| failed(error.text))
+        filter::apply(text, rows).map_err(|fault| match fault {
+            Fault::Grammar(_) => failed(fault.to_string()),
+            // Consul finds these out only when it looks at the checks, and says so.
+            Fault::Unfit(why) => failed(why),
+        })
     }
 
     /// Tells one service; waits while its hash is `hash` (unless empty), for `wait` at most.
@@ -403,6 +416,12 @@ impl Local {
     /// Takes the lock under which disk and state change together.
     pub(super) fn write_lock(&self) -> MutexGuard<'_, ()> {
         lock(&self.writer)
+    }
+
+    /// Makes changes of kept files durable.
+    pub(super) fn settle_disk(&self) -> Result<(), Error> {
+        let Some(disk) = &self.disk else { return Ok(()) };
+        disk.settle().map_err(|error| failed(error.to_string()))
     }
 
     /// Removes a kept file, if files are kept.

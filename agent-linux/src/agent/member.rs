@@ -5,6 +5,7 @@ use crate::endpoint::agent::MemberView;
 use crate::gossip::{Member, MemberStatus};
 use crate::raft::Server;
 use agent_core::gossip::{Meta, Role};
+use agent_core::model::status;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use uuid::Uuid;
@@ -27,6 +28,13 @@ pub(super) fn view(member: &Member) -> MemberView {
         tags: tags(&member.meta),
         status: serf_status(member.status),
     }
+}
+
+/// Shows a member of the pool that spans datacentres, where nobody need be told of its port.
+pub(super) fn view_across(member: &Member) -> MemberView {
+    let mut view = view(member);
+    view.tags.remove("wan_join_port");
+    view
 }
 
 /// Spells a member's metadata as Serf's tags, which Consul's users and tools read.
@@ -66,6 +74,23 @@ fn tags(meta: &Meta) -> BTreeMap<String, String> {
         put(name, value.clone());
     }
     tags
+}
+
+/// Lists the members for an agent that sees a part of them.
+pub(super) fn roll(members: &[Member]) -> Vec<status::Member> {
+    let row = |member: &Member| status::Member {
+        name: member.name.clone(),
+        address: member.addr.to_string(),
+        tags: tags(&member.meta),
+        status: serf_status(member.status),
+    };
+    members.iter().map(row).collect()
+}
+
+/// Shows a member that a server told of; nothing for an address that is none.
+pub(super) fn told(member: status::Member) -> Option<MemberView> {
+    let status::Member { name, address, tags, status } = member;
+    Some(MemberView { name, addr: address.parse().ok()?, tags, status })
 }
 
 /// Tells a server's place in consensus, `None` for clients.
@@ -137,8 +162,17 @@ mod tests {
             non_voter: false,
             raft_id: 9,
             tags: Vec::new(),
+            leaf: false,
         };
         Member { name: meta.name.clone(), addr: "127.0.0.11:8301".parse().unwrap(), status, meta }
+    }
+
+    #[test]
+    fn across_datacentres_the_port_of_that_pool_is_not_told() {
+        let server = member(Role::Server, MemberStatus::Alive);
+        let (here, across) = (view(&server).tags, view_across(&server).tags);
+        let missing: Vec<_> = here.keys().filter(|name| !across.contains_key(*name)).collect();
+        assert_eq!(missing, ["wan_join_port"]);
     }
 
     #[test]

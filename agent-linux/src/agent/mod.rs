@@ -3,12 +3,17 @@
 //! ```text
 //! run        start everything, wait for the end, stop everything in order
 //! identity   the node's UUID
-//! edge       listeners: RPC, HTTP, DNS
+//! edge       listeners: RPC, HTTP, DNS               keyring    gossip keys of both pools
 //! pool       gossip: what we tell, how we join      member     members in Serf's and raft's words
 //! server     store, consensus, RPC, leader's loops   bootstrap  when to write the first membership
+//! event      user events: fired, heard, kept        pid        the process id in a file
 //! follow     what the pool's changes mean for routing, for raft and for the WAN pool
 //! serve      requests to this very agent             describe   `/v1/agent/self`, `reeve info`
+//! measure    gauges, as they stand                  host       the machine: `/v1/agent/host`
+//! watch      watches of the configuration           exec       remote execution
+//! reload     the configuration read anew
 //! signal     SIGINT, SIGTERM, SIGHUP                 setting    what each part is told
+//! notify     tells systemd
 //!
 //! local      services and checks of this node: requests served, rows kept
 //! register   from a definition to rows, with the texts of refusals
@@ -24,19 +29,28 @@
 //! edges.
 
 mod bootstrap;
+mod coordinate;
 mod describe;
 mod disk;
 pub mod edge;
+mod event;
+mod exec;
 mod follow;
 mod hash;
+mod host;
 pub mod identity;
 mod keep;
+mod keyring;
 pub mod local;
 mod maintenance;
+mod measure;
 mod member;
+mod notify;
+mod pid;
 mod plan;
 mod pool;
 mod register;
+mod reload;
 mod remote;
 pub mod runner;
 mod serve;
@@ -45,24 +59,28 @@ mod setting;
 mod signal;
 mod state;
 pub mod sync;
+mod watch;
 
 pub use disk::Error as DiskError;
 pub use plan::Role;
 
-use crate::config::{self, Config};
-use crate::endpoint::Endpoint;
+use crate::config::Config;
+use crate::endpoint::{Endpoint, Limit, cache::Cache};
 use crate::gossip::Gossip;
 use crate::raft::{self, Raft};
 use crate::rpc::route::Router;
-use crate::{dns, http, leader, log, memory, rpc};
+use crate::{dns, http, leader, memory, metrics, rpc};
+use event::Events;
 use local::Local;
+use pid::PidFile;
+use rustls::ServerConfig;
 use signal::{Signals, Wish};
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::watch as channel;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -125,17 +143,23 @@ impl std::error::Error for Error {}
 
 /// A running agent, as its edges and loops share it.
 pub struct Agent {
-    config: RwLock<Arc<Config>>,
+    config: channel::Sender<Arc<Config>>,
     node_id: Uuid,
     gossip: Gossip,
     wan: Option<Gossip>,
     local: Arc<Local>,
+    events: Events,
     router: Arc<Router>,
+    endpoint: Endpoint,
+    /// How often this agent may ask servers.
+    limit: Arc<Limit>,
     raft: Option<Raft>,
     /// Rises whenever a server joins, 0 while none is known.
-    servers: watch::Sender<u64>,
+    servers: channel::Sender<u64>,
     left: AtomicBool,
-    stopping: watch::Sender<bool>,
+    stopping: channel::Sender<bool>,
+    /// What HTTPS presents, if it is served.
+    certificates: Option<channel::Sender<Arc<ServerConfig>>>,
 }
 
 /// Runs an agent until it is told to stop.
@@ -152,9 +176,13 @@ pub async fn run(config: Config) -> Result<Exit, Error> {
     println!("==> Starting Consul agent...\n{}", config.banner(&node_id.to_string()));
     let (agent, mut tasks) = start(Arc::new(config), node_id, listeners).await?;
     let end = match agent.join_at_start().await {
-        Ok(()) => Ok(wait(&agent, &mut signals, &mut tasks).await),
+        Ok(()) => {
+            notify::tell(notify::State::Ready);
+            Ok(wait(&agent, &mut signals, &mut tasks).await)
+        }
         Err(error) => Err(error),
     };
+    notify::tell(notify::State::Stopping);
     agent.stop();
     let _ = timeout(DRAIN_TIME, async { while tasks.join_next().await.is_some() {} }).await;
     tasks.shutdown().await;
@@ -173,7 +201,7 @@ pub async fn run(config: Config) -> Result<Exit, Error> {
 async fn start(
     config: Arc<Config>,
     node_id: Uuid,
-    listeners: edge::Listeners,
+    mut listeners: edge::Listeners,
 ) -> Result<(Arc<Agent>, JoinSet<()>), Error> {
     let opened = match config.server {
         true => Some(server::open(&config).await.map_err(Error::Raft)?),
@@ -208,19 +236,24 @@ async fn start(
         setting::configured(&config),
     )
     .map_err(Error::Local)?;
+    let limit = Arc::new(Limit::new(config.limits.rpc_rate, config.limits.rpc_max_burst));
     let agent = Arc::new(Agent {
-        config: RwLock::new(config.clone()),
+        config: channel::Sender::new(config.clone()),
         node_id,
         gossip,
         wan,
         local,
+        events: Events::default(),
         router,
+        endpoint: endpoint.limited(limit.clone()),
+        limit,
         raft: opened.map(|(_, raft)| raft),
-        servers: watch::Sender::new(0),
+        servers: channel::Sender::new(0),
         left: AtomicBool::new(false),
-        stopping: watch::Sender::new(false),
+        stopping: channel::Sender::new(false),
+        certificates: listeners.certificates.take(),
     });
-    let tasks = agent.clone().spawn(&config, endpoint, listeners)?;
+    let tasks = agent.clone().spawn(&config, &endpoint, listeners)?;
     Ok((agent, tasks))
 }
 
@@ -247,44 +280,54 @@ fn seed() -> u64 {
 impl Agent {
     /// Tells the configuration in force.
     fn config(&self) -> Arc<Config> {
-        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.config.borrow().clone()
     }
 
     /// Starts the tasks of every part.
     fn spawn(
         self: Arc<Self>,
         config: &Arc<Config>,
-        endpoint: Endpoint,
+        endpoint: &Endpoint,
         listeners: edge::Listeners,
     ) -> Result<JoinSet<()>, Error> {
         let mut tasks = JoinSet::new();
         tasks.spawn(self.clone().until_stopped(self.clone().follow_servers()));
+        tasks.spawn(self.clone().until_stopped(self.clone().follow_events()));
         tasks.spawn(self.clone().until_stopped(settle_memory(setting::role(config))));
+        let (measured, sinks) = (self.clone(), setting::sinks(config));
+        let measuring = metrics::run(sinks, move || measure::at_interval(&measured));
+        tasks.spawn(self.clone().until_stopped(measuring));
         let gossip = self.gossip.clone();
         let known = sync::Pool {
-            members: Box::new(move || gossip.members().len()),
+            members: Box::new(move || pool::size(&gossip)),
             servers: self.servers.subscribe(),
         };
-        let asked = Arc::new(endpoint.clone());
+        let asked = Arc::new(self.endpoint.clone());
         tasks.spawn(sync::run(self.local.clone(), asked, known, self.stopping.subscribe()));
+        tasks.spawn(self.clone().until_stopped(coordinate::run(self.clone(), seed())));
         tasks.spawn(runner::run(self.local.clone(), self.stopping.subscribe()));
         if let (Some(raft), Some(listener)) = (&self.raft, listeners.rpc) {
-            self.spawn_server(&mut tasks, config, &endpoint, raft, listener);
+            self.spawn_server(&mut tasks, config, endpoint, raft, listener);
         }
+        let cache = Cache::new(self.endpoint.clone());
         let edge = Arc::new(http::Http {
-            endpoint: Arc::new(endpoint.clone()),
+            endpoint: Arc::new(cache.clone()),
             agent: self.clone(),
             settings: setting::http_settings(config),
         });
+        let watching = watch::run(edge.clone(), self.config.subscribe());
+        tasks.spawn(self.clone().until_stopped(watching));
         for listener in listeners.http {
             tasks.spawn(http::serve(listener, edge.clone(), self.stopping.subscribe()));
         }
-        for listener in listeners.http_unix {
-            tasks.spawn(http::serve(listener, edge.clone(), self.stopping.subscribe()));
-        }
-        let dns = dns::Dns::new(endpoint, config.dns.clone(), config.datacenter.clone(), seed())
-            .map_err(|error| Error::Setting(format!("domain: {error}")))?;
-        let dns = Arc::new(dns);
+        let dns = dns::Dns::new(
+            self.endpoint.clone(),
+            config.dns.clone(),
+            config.node_name.clone(),
+            seed(),
+        )
+        .map_err(|error| Error::Setting(format!("domain: {error}")))?;
+        let dns = Arc::new(dns.with_cache(cache));
         for (udp, tcp) in listeners.dns {
             tasks.spawn(dns::serve(udp, tcp, dns.clone(), self.stopping.subscribe()));
         }
@@ -300,7 +343,7 @@ impl Agent {
         raft: &Raft,
         listener: tokio::net::TcpListener,
     ) {
-        let limits = rpc::server::Limits::default();
+        let limits = setting::rpc_limits(config);
         let serving = rpc::server::serve(listener, endpoint.clone(), Some(raft.clone()), limits);
         tasks.spawn(self.clone().until_stopped(serving));
         let first = server::bootstrap(
@@ -312,7 +355,12 @@ impl Agent {
         tasks.spawn(self.clone().until_stopped(first));
         if let Some(wan) = &self.wan {
             tasks.spawn(self.clone().until_stopped(self.clone().flood_wan(wan.clone())));
+            if let Some(places) = endpoint.places() {
+                places.set_chart(coordinate::chart(wan.clone(), &config.datacenter));
+            }
         }
+        let gossip = self.gossip.clone();
+        endpoint.set_roll(Box::new(move || member::roll(&gossip.members())));
         let gossip = self.gossip.clone();
         let changed = gossip.subscribe();
         let leading = leader::run(
@@ -395,23 +443,6 @@ impl Agent {
     fn stop(&self) {
         self.stopping.send_replace(true);
     }
-
-    /// Reads the configuration anew and takes over what may change while running.
-    async fn reload(&self) -> Result<(), config::Error> {
-        let (config, warnings) = self.config().reload()?;
-        for warning in warnings {
-            tracing::warn!("{warning}");
-        }
-        log::set_level(config.log.level);
-        if let Err(error) = self.local.reload(setting::configured(&config)).await {
-            tracing::error!("services and checks stay as they were: {error}");
-        }
-        self.local.set_node(setting::node(&config, self.node_id));
-        let config = Arc::new(config);
-        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
-        tracing::info!("configuration reloaded");
-        Ok(())
-    }
 }
 
 /// Waits until a signal, the API or a failed join ends the agent.
@@ -458,28 +489,5 @@ async fn wait(agent: &Arc<Agent>, signals: &mut Signals, tasks: &mut JoinSet<()>
             _ = signals.next() => return Exit::Stopped,
         }
         return Exit::Left;
-    }
-}
-
-/// The file that holds the process id while the agent runs.
-struct PidFile(Option<std::path::PathBuf>);
-
-impl PidFile {
-    fn write(config: &Config) -> io::Result<Self> {
-        let Some(path) = &config.pid_file else { return Ok(Self(None)) };
-        std::fs::write(path, std::process::id().to_string()).map_err(|error| {
-            io::Error::new(error.kind(), format!("pid_file: {}: {error}", path.display()))
-        })?;
-        Ok(Self(Some(path.clone())))
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0
-            && let Err(error) = std::fs::remove_file(path)
-        {
-            tracing::warn!("could not remove pid file {}: {error}", path.display());
-        }
     }
 }

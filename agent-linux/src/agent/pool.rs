@@ -1,7 +1,7 @@
 //! The agent's gossip pools: what it tells about itself, and how it gets in.
 
-use crate::config::{self, Config};
-use crate::gossip::{self, Gossip, Meta, Options, Role};
+use crate::config::{self, Config, View};
+use crate::gossip::{self, Gossip, Keys, Meta, Options, Role, Strictness};
 use crate::version;
 use agent_core::time::Duration;
 use std::io;
@@ -25,7 +25,17 @@ pub(super) fn meta(config: &Config, node_id: Uuid, raft_id: u64) -> Meta {
         non_voter: false,
         raft_id,
         tags: Vec::new(),
+        leaf: config.gossip_lan.view == View::Partial,
     }
+}
+
+/// Members that a leaf takes its pool to have, to space its syncs: it does not see them, and is
+/// meant for pools of many thousands.
+const LEAF_POOL_SIZE: usize = 8192;
+
+/// Tells how many members the pool has, as far as this agent can tell.
+pub(super) fn size(gossip: &Gossip) -> usize {
+    if gossip.servers().is_some() { LEAF_POOL_SIZE } else { gossip.members().len() }
 }
 
 /// Starts the LAN pool.
@@ -40,9 +50,13 @@ pub(super) async fn start_lan(config: &Config, meta: Meta) -> io::Result<Gossip>
         bind,
         advertise,
         meta,
-        config: lan_config(&config.gossip_lan, config.reconnect_timeout),
+        config: gossip::Config {
+            coordinates: !config.disable_coordinates,
+            ..lan_config(&config.gossip_lan, config.reconnect_timeout)
+        },
         snapshot_path: config.data_dir.as_ref().map(|dir| dir.join("serf").join("local.snapshot")),
         rejoin_after_leave: config.rejoin_after_leave,
+        keys: keys(config, "local", "LAN")?,
     };
     Gossip::start(options).await.map_err(|error| {
         io::Error::new(error.kind(), format!("cannot start gossip on {bind}: {error}"))
@@ -61,21 +75,48 @@ pub(super) async fn start_wan(config: &Config, lan: Meta) -> io::Result<Option<G
         bind,
         advertise: SocketAddr::new(config.advertise_addr_wan, port),
         meta: Meta { name: format!("{}.{}", config.node_name, config.datacenter), ..lan },
-        config: gossip::Config::wan(),
+        config: gossip::Config {
+            coordinates: !config.disable_coordinates,
+            ..gossip::Config::wan()
+        },
         snapshot_path: config.data_dir.as_ref().map(|dir| dir.join("serf").join("remote.snapshot")),
         rejoin_after_leave: config.rejoin_after_leave,
+        keys: keys(config, "remote", "WAN")?,
     };
     Gossip::start(options).await.map(Some).map_err(|error| {
         io::Error::new(error.kind(), format!("cannot start WAN gossip on {bind}: {error}"))
     })
 }
 
+/// Finds the keys of a pool: those of its keyring file, else the one of `encrypt`.
+///
+/// # Errors
+///
+/// Consul's words for keys that are no good.
+fn keys(config: &Config, file: &str, pool: &str) -> io::Result<Option<Keys>> {
+    let folder = config.data_dir.as_ref().filter(|_| !config.disable_keyring_file);
+    let file = folder.map(|folder| folder.join("serf").join(format!("{file}.keyring")));
+    let strictness = Strictness {
+        verify_incoming: config.encrypt_verify_incoming,
+        verify_outgoing: config.encrypt_verify_outgoing,
+    };
+    let found = Keys::load(file, config.encrypt.as_deref(), strictness)
+        .map_err(|error| io::Error::other(format!("Failed to configure keyring: {error}")))?;
+    Ok(found.map(|(keys, lacks)| {
+        if lacks {
+            let text = "keyring doesn't include key provided with -encrypt, using keyring";
+            tracing::warn!("agent: {text}: keyring={pool}");
+        }
+        keys
+    }))
+}
+
 /// Translates the settings under `gossip_lan`.
 fn lan_config(settings: &config::Gossip, reconnect_timeout: Duration) -> gossip::Config {
     gossip::Config {
         probe_period: settings.probe_interval,
-        probe_timeout: settings.probe_timeout,
-        fanout: u8::try_from(settings.gossip_nodes.max(1)).unwrap_or(u8::MAX),
+        probe_timeout: settings.probe_timeout.min(settings.probe_interval),
+        fanout: u8::try_from(settings.gossip_nodes).unwrap_or(u8::MAX),
         gossip_period: settings.gossip_interval,
         suspicion_factor: settings.suspicion_mult,
         retransmit_factor: u8::try_from(settings.retransmit_mult).unwrap_or(u8::MAX),

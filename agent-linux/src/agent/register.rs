@@ -3,23 +3,14 @@
 
 use crate::check::Work;
 use crate::config::definition::{CheckDefinition, ServiceDefinition, Weights};
+use crate::config::{Reserved, check_meta};
 use agent_core::health::{Pace, Plan, Status, Thresholds};
-use agent_core::model::Map;
 use agent_core::model::check::Check;
 use agent_core::model::request::{Error, Kind};
 use agent_core::model::service::{self, Proxy, Service, ServiceAddress};
 use agent_core::time::Duration;
 use serde_json::Value;
 use std::net::IpAddr;
-
-/// Key/value pairs of a service's metadata at most, as in Consul.
-const META_PAIRS_MAX: usize = 64;
-
-/// Bytes of a metadata key at most.
-const META_KEY_BYTES_MAX: usize = 128;
-
-/// Bytes of a metadata value at most.
-const META_VALUE_BYTES_MAX: usize = 512;
 
 /// Bytes of a definition as JSON at most: it travels whole in one raft entry and one disk file.
 const DEFINITION_BYTES_MAX: usize = 256 * 1024;
@@ -68,7 +59,8 @@ pub(super) fn service(definition: ServiceDefinition) -> Result<Registration, Err
     if let Some(weights) = &definition.weights {
         weights.validate().map_err(|fault| invalid(format!("Invalid Weights: {fault}")))?;
     }
-    meta(&definition.meta).map_err(|fault| invalid(format!("Invalid Service Meta: {fault}")))?;
+    check_meta(&definition.meta, Reserved::Refused)
+        .map_err(|fault| invalid(format!("Invalid Service Meta: {fault}")))?;
     bounded(&definition.to_json())?;
     let kind = service::Kind::parse(&definition.kind)
         .ok_or_else(|| invalid(format!("Invalid service kind \"{}\"", definition.kind)))?;
@@ -119,7 +111,6 @@ fn service_checks(
     mut checks: Vec<CheckDefinition>,
     token: &str,
 ) -> Result<Vec<CheckDefinition>, Error> {
-    checks.retain(|check| !check.is_empty());
     if checks.len() > SERVICE_CHECKS_MAX {
         return Err(invalid(format!(
             "Invalid check: a service has at most {SERVICE_CHECKS_MAX} checks"
@@ -228,39 +219,6 @@ fn bounded(json: &Value) -> Result<(), Error> {
         )));
     }
     Ok(())
-}
-
-/// Checks a service's metadata.
-fn meta(meta: &Map) -> Result<(), String> {
-    if meta.len() > META_PAIRS_MAX {
-        return Err(format!(
-            "Node metadata cannot contain more than {META_PAIRS_MAX} key/value pairs"
-        ));
-    }
-    for (key, value) in meta {
-        if let Some(fault) = pair_fault(key, value) {
-            return Err(format!("Couldn't load metadata pair ('{key}', '{value}'): {fault}"));
-        }
-    }
-    Ok(())
-}
-
-/// Says what is wrong with a metadata pair.
-fn pair_fault(key: &str, value: &str) -> Option<String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if key.is_empty() {
-        Some("Key cannot be blank".to_owned())
-    } else if !key.chars().all(plain) {
-        Some("Key contains invalid characters".to_owned())
-    } else if key.len() > META_KEY_BYTES_MAX {
-        Some(format!("Key is too long (limit: {META_KEY_BYTES_MAX} characters)"))
-    } else if key.starts_with("consul-") {
-        Some("Key prefix 'consul-' is reserved for internal use".to_owned())
-    } else if value.len() > META_VALUE_BYTES_MAX {
-        Some(format!("Value is too long (limit: {META_VALUE_BYTES_MAX} characters)"))
-    } else {
-        None
-    }
 }
 
 /// Reads the proxy part of a definition.

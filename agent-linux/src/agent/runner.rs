@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{MissedTickBehavior, sleep_until};
 
-/// HTTP and TCP checks under way at once: each takes a socket and some 10 KB.
+/// HTTP, gRPC and TCP checks under way at once: each takes a socket and some 10 KB.
 const NETWORK_RUNS_MAX: usize = 256;
 
-/// Scripts under way at once: each takes a process or more.
+/// Scripts under way at once, here and in containers: each takes a process or more.
 const SCRIPT_RUNS_MAX: usize = 32;
 
 /// Time between two looks at what is due: outcomes that come in between are taken together, so
@@ -67,7 +67,8 @@ fn handle(local: &Arc<Local>, turns: &Arc<Turns>, due: Due) {
             );
             let local = Arc::clone(local);
             tokio::task::spawn_blocking(move || {
-                if let Err(error) = local.deregister_service(&service_id) {
+                let removed = local.deregister_service(&service_id);
+                if let Err(error) = removed.and_then(|()| local.settle_disk()) {
                     tracing::error!(service = service_id, %error, "cannot deregister");
                 }
             });
@@ -81,8 +82,8 @@ fn start(local: &Arc<Local>, turns: &Arc<Turns>, key: Key, work: Arc<Work>) {
     let task = tokio::spawn(async move {
         let Work::Run(job) = &*work else { return };
         let turn = match job {
-            Job::Script(_) => &turns.scripts,
-            Job::Http(_) | Job::Tcp(_) => &turns.network,
+            Job::Script(_) | Job::Docker(_) => &turns.scripts,
+            Job::Http(_) | Job::Tcp(_) | Job::Grpc(_) => &turns.network,
         };
         let _turn = turn.acquire().await.expect("the semaphore is never closed");
         let outcome = job.run().await;

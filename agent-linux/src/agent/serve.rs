@@ -2,22 +2,29 @@
 //! about the pool to gossip, the rest is answered here.
 
 use super::describe::describe;
-use super::{Agent, member, pool};
+use super::measure::measure;
+use super::{Agent, event, host, keyring, member, pool};
 use crate::endpoint::agent::{Answering, Op, Pool, Reply};
 use crate::gossip::Gossip;
-use agent_core::model::request::{Error, Kind};
+use agent_core::model::request::{self, Body, Error, Kind, Options, Query, Request};
+use agent_core::model::status;
 
 impl crate::endpoint::agent::Agent for Agent {
     fn serve_local<'a>(&'a self, token: &'a str, op: Op) -> Answering<'a> {
         Box::pin(async move {
             match op {
                 Op::Describe => Ok(Reply::Description(Box::new(describe(self)))),
+                Op::Host => Ok(Reply::Host(host::describe())),
+                Op::Measure => Ok(Reply::Gauges(measure(self))),
+                Op::Members { pool: Pool::Lan } if self.gossip.servers().is_some() => {
+                    self.ask_for_members(token).await
+                }
                 Op::Members { pool: Pool::Lan } => {
                     Ok(Reply::Members(self.gossip.members().iter().map(member::view).collect()))
                 }
                 Op::Members { pool: Pool::Wan } => {
                     let members = self.wan.as_ref().map(Gossip::members).unwrap_or_default();
-                    Ok(Reply::Members(members.iter().map(member::view).collect()))
+                    Ok(Reply::Members(members.iter().map(member::view_across).collect()))
                 }
                 Op::Join { address, pool } => self.join_one(address, pool).await,
                 Op::Leave => {
@@ -35,6 +42,11 @@ impl crate::endpoint::agent::Agent for Agent {
                     .await
                     .map(|()| Reply::Done)
                     .map_err(|error| Error::with(Kind::Failed, error.to_string())),
+                Op::FireEvent { event, datacenter } => event::fire(self, *event, &datacenter),
+                Op::ListEvents { name, after, wait } => {
+                    Ok(self.events.wait(&name, after, wait).await)
+                }
+                Op::Keyring { op, local_only } => keyring::serve(self, op, local_only).await,
                 Op::Services { .. }
                 | Op::Checks { .. }
                 | Op::Service { .. }
@@ -53,6 +65,18 @@ impl crate::endpoint::agent::Agent for Agent {
 }
 
 impl Agent {
+    /// Asks a server for the members: this agent sees a part of them.
+    async fn ask_for_members(&self, token: &str) -> Result<Reply, Error> {
+        let options = Options { token: token.to_owned(), ..Options::default() };
+        let body = Body::Query(Query::Status(status::Query::Members));
+        match self.endpoint.serve(Request { options, body }).await?.reply {
+            request::Reply::Status(status::Reply::Members(members)) => {
+                Ok(Reply::Members(members.into_iter().filter_map(member::told).collect()))
+            }
+            _ => Err(Error::with(Kind::Unknown, "the server answered something else")),
+        }
+    }
+
     /// Joins a pool through one member.
     async fn join_one(&self, address: String, pool: Pool) -> Result<Reply, Error> {
         let config = self.config();

@@ -4,8 +4,11 @@ use super::{Role, local};
 use crate::config::Config;
 use crate::http;
 use crate::log;
+use crate::metrics::{Naming, Sink, Sinks};
+use crate::rpc::server::Limits;
 use agent_core::model::Stamp;
 use agent_core::model::node::Node;
+use agent_core::time::Duration;
 use uuid::Uuid;
 
 /// Tells the row that this node has in the catalog.
@@ -48,19 +51,83 @@ pub(super) fn configured(config: &Config) -> local::Configured {
     local::Configured { services: config.services.clone(), checks: config.checks.clone() }
 }
 
+/// Translates the bounds of the RPC listener.
+pub(super) fn rpc_limits(config: &Config) -> Limits {
+    let connections = match config.limits.rpc_max_conns_per_client {
+        0 => u32::MAX,
+        max => max,
+    };
+    Limits {
+        connections_per_ip_max: connections,
+        handshake_time: config.limits.rpc_handshake_timeout.to_core(),
+        ..Limits::default()
+    }
+}
+
+/// Translates how metrics are named.
+fn naming(config: &Config) -> Naming {
+    let t = &config.telemetry;
+    let statsd = [&t.statsd_address, &t.statsite_address, &t.dogstatsd_addr];
+    // Names need the host only where those of many agents come together, as in Consul.
+    let gathered =
+        statsd.iter().any(|to| to.is_some()) || t.prometheus_retention_time > Duration::ZERO;
+    Naming {
+        prefix: t.prefix.clone(),
+        host: if gathered { t.host.clone() } else { String::new() },
+        filter: t.filter.clone(),
+        filter_default: t.filter_default,
+    }
+}
+
+/// Translates who is sent metrics.
+pub(super) fn sinks(config: &Config) -> Sinks {
+    let t = &config.telemetry;
+    let dogstatsd = |to: String| Sink::Dogstatsd(to, t.dogstatsd_tags.clone());
+    let sinks = [
+        t.statsd_address.clone().map(Sink::Statsd),
+        t.dogstatsd_addr.clone().map(dogstatsd),
+        t.statsite_address.clone().map(Sink::Statsite),
+    ];
+    Sinks::new(naming(config), sinks.into_iter().flatten().collect())
+}
+
+/// Follows the log.
+fn follow(level: tracing::Level, form: http::LineForm) -> http::Lines {
+    let form = match form {
+        http::LineForm::Text => log::Form::Text,
+        http::LineForm::Json => log::Form::Json,
+    };
+    log::follow(level, form)
+}
+
+/// Lists the headers of every answer of the API.
+fn response_headers(config: &Config) -> Vec<(String, String)> {
+    let mut headers: Vec<_> = config.http.response_headers.clone().into_iter().collect();
+    if config.translate_wan_addrs {
+        headers.push(("X-Consul-Translate-Addresses".to_owned(), "true".to_owned()));
+    }
+    headers
+}
+
 /// Translates what the HTTP edge is set to.
 pub(super) fn http_settings(config: &Config) -> http::Settings {
     http::Settings {
         server: config.server,
+        coordinates: !config.disable_coordinates,
         ui: config.ui,
         pretty: config.dev,
         kv_value_bytes_max: config.limits.kv_max_value_size,
+        txn_bytes_max: config.limits.txn_max_req_len.max(config.limits.kv_max_value_size),
         connections_per_client_max: config.limits.http_max_conns_per_client,
+        tls_handshake_max: config.limits.https_handshake_timeout.to_core(),
         discovery_max_stale: config.discovery_max_stale.to_core(),
-        response_headers: config.http.response_headers.clone().into_iter().collect(),
+        use_cache: config.http.use_cache,
+        response_headers: response_headers(config),
         block_endpoints: config.http.block_endpoints.clone(),
         allow_write_from: config.http.allow_write_from.clone(),
-        monitor: Some(std::sync::Arc::new(log::follow)),
+        metrics: naming(config),
+        prometheus: config.telemetry.prometheus_retention_time > Duration::ZERO,
+        monitor: Some(std::sync::Arc::new(follow)),
         ..http::Settings::new(config.datacenter.clone(), config.node_name.clone())
     }
 }

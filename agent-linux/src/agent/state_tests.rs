@@ -53,7 +53,13 @@ fn shown(state: &State) -> Vec<String> {
             format!("{node}{service}{checks:?}")
         }
         Command::Deregister(gone) => format!("-{}/{}", gone.service_id, gone.check_id),
-        Command::Kv(_) | Command::Session(_) => "?".to_owned(),
+        Command::Kv(_)
+        | Command::Session(_)
+        | Command::Autopilot(_)
+        | Command::Prepared(_)
+        | Command::Coordinate(_)
+        | Command::Snapshot(_)
+        | Command::Txn(_) => "?".to_owned(),
     };
     state.changes().iter().map(|step| show(&step.command)).collect()
 }
@@ -212,7 +218,7 @@ fn a_run_is_started_judged_and_repeated() {
         status: "passing".to_owned(),
         ..check("c", "")
     };
-    let work = Work::of(&definition, 64).unwrap();
+    let work = Work::of(&definition, 64);
     state.put_check(at(0), &definition, "tcp", work, Origin::Api);
     let due = state.handle_timeout(at(10));
     let [Due::Run(key, _)] = due[..] else { panic!("{due:?}") };
@@ -248,7 +254,7 @@ fn an_alias_of_an_own_service_follows_it() {
     put(&mut state, "web", &["c"]);
     state.put_service(service("proxy"), String::new(), Origin::Api);
     let definition = CheckDefinition { alias_service: "web".to_owned(), ..check("a", "proxy") };
-    let work = Work::of(&definition, 64).unwrap();
+    let work = Work::of(&definition, 64);
     state.put_check(at(0), &definition, "alias", work, Origin::Api);
     state.handle_aliases(at(0));
     assert_eq!(state.checks["a"].row.output, "Aliased check \"c\" failing: ");

@@ -278,7 +278,8 @@ fn is_final(error: &Error) -> bool {
         | Kind::NoPath
         | Kind::NotReady
         | Kind::Failed
-        | Kind::Unknown => false,
+        | Kind::Unknown
+        | Kind::Limited => false,
     }
 }
 

@@ -61,7 +61,15 @@ impl Tables {
                 self.services.remove(&gone.service_id);
                 self.checks.remove(&gone.check_id);
             }
-            Command::Kv(_) | Command::Session(_) => panic!("not the agent's business"),
+            Command::Kv(_)
+            | Command::Session(_)
+            | Command::Autopilot(_)
+            | Command::Prepared(_)
+            | Command::Coordinate(_)
+            | Command::Snapshot(_)
+            | Command::Txn(_) => {
+                panic!("not the agent's business")
+            }
         }
         Reply::Done
     }

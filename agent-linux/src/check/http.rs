@@ -1,7 +1,7 @@
 //! HTTP checks: the answer's status code, and the last bytes of its body.
 
-use super::tls::{self, Verify};
 use super::{Outcome, dial, tail, text_of};
+use crate::tls::{self, Verify};
 use agent_core::health::{Status, Tail};
 use base64::Engine as _;
 use bytes::Bytes;
@@ -20,7 +20,7 @@ use tokio_rustls::TlsConnector;
 const REDIRECTS_MAX: usize = 10;
 
 /// Bytes of a body read: more than any health page, less than a download without end.
-const BODY_BYTES_MAX: u64 = 4 * 1024 * 1024;
+const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What an HTTP check calls itself.
 const USER_AGENT: &str = "Consul Health Check";
@@ -83,7 +83,8 @@ impl Http {
         let mut hop = self.first_hop(method)?;
         for _ in 0..=REDIRECTS_MAX {
             let mut body = tail(self.output_bytes);
-            let (code, location) = self.exchange(&hop, &mut body).await?;
+            let mut take = |data: &[u8]| body.push(data);
+            let (code, location) = self.exchange(&hop, &mut take).await?;
             match location.filter(|_| is_redirect(code)) {
                 Some(location) => hop = hop.redirected(code, &location)?,
                 None => return Ok((code, body)),
@@ -118,7 +119,7 @@ impl Http {
     async fn exchange(
         &self,
         hop: &Hop,
-        output: &mut Tail<Box<[u8]>>,
+        take: &mut (dyn FnMut(&[u8]) + Send),
     ) -> Result<(StatusCode, Option<String>), String> {
         let host =
             hop.uri.host().filter(|host| !host.is_empty()).ok_or("no Host in request URL")?;
@@ -126,7 +127,7 @@ impl Http {
         match hop.uri.scheme_str() {
             Some("http") => {
                 let stream = dial::dial(host, hop.uri.port_u16().unwrap_or(80)).await?;
-                transfer(stream, hop.request()?, output).await
+                transfer(stream, hop.request()?, take).await
             }
             Some("https") => {
                 let name = ServerName::try_from(host.to_owned()).map_err(|e| e.to_string())?;
@@ -134,7 +135,7 @@ impl Http {
                 let connector = TlsConnector::from(tls::client(self.verify));
                 let stream =
                     connector.connect(name, stream).await.map_err(|error| tls_fault(&error))?;
-                transfer(stream, hop.request()?, output).await
+                transfer(stream, hop.request()?, take).await
             }
             Some(other) => Err(format!("unsupported protocol scheme \"{other}\"")),
             None => Err("unsupported protocol scheme \"\"".to_owned()),
@@ -190,11 +191,11 @@ impl Hop {
     }
 }
 
-/// Sends a request over a connection of its own and reads the answer.
-async fn transfer<S>(
+/// Sends a request over a connection of its own and hands out the answer's body as it comes.
+pub(super) async fn transfer<S>(
     stream: S,
     request: Request<Full<Bytes>>,
-    output: &mut Tail<Box<[u8]>>,
+    take: &mut (dyn FnMut(&[u8]) + Send),
 ) -> Result<(StatusCode, Option<String>), String>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -202,7 +203,7 @@ where
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
     let exchange = async {
         let response = sender.send_request(request).await.map_err(text)?;
-        receive(response, output).await
+        receive(response, take).await
     };
     // The connection may end before the last bytes of the answer are taken out of it.
     tokio::pin!(exchange);
@@ -215,17 +216,19 @@ where
 /// Reads an answer.
 async fn receive(
     response: Response<Incoming>,
-    output: &mut Tail<Box<[u8]>>,
+    take: &mut (dyn FnMut(&[u8]) + Send),
 ) -> Result<(StatusCode, Option<String>), String> {
     let code = response.status();
     let location = response.headers().get(header::LOCATION);
     let location = location.and_then(|value| value.to_str().ok()).map(str::to_owned);
     let mut body = response.into_body();
-    while output.written() < BODY_BYTES_MAX {
+    let mut taken = 0;
+    while taken < BODY_BYTES_MAX {
         match body.frame().await {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
-                    output.push(data);
+                    take(data);
+                    taken += data.len();
                 }
             }
             // What came is enough to judge by.

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! Work::of(definition)   what a definition asks for: runs, reports, or another's health
-//! script  http  tcp      one run each: bounded in time and output, gone with everything it started
+//! script  docker         a command, here or in a container
+//! http  grpc  tcp        one run each: bounded in time and output, gone with everything it started
+//! process                a command with everything that it starts
 //! alias                  another service's or node's health, from checks that somebody else reads
 //! dial  tls              connections, with the texts of Go's `net` package
 //! ```
@@ -13,20 +15,24 @@
 
 pub mod alias;
 mod dial;
+pub mod docker;
+pub mod grpc;
 pub mod http;
+pub mod process;
 pub mod script;
 pub mod tcp;
-mod tls;
 
 use crate::config::definition::CheckDefinition;
 use agent_core::health::{Status, Tail};
 use alias::Alias;
+use docker::Docker;
+use grpc::Grpc;
 use http::Http;
 use script::Script;
 use std::time::Duration;
 use tcp::Tcp;
 
-pub use tls::Verify;
+pub use crate::tls::Verify;
 
 /// Bytes of output kept for a check unless it is told otherwise, as in Consul.
 pub const OUTPUT_BYTES_DEFAULT: usize = 4096;
@@ -78,53 +84,34 @@ pub enum Job {
     Http(Http),
     /// A TCP connection.
     Tcp(Tcp),
-}
-
-/// A definition asks for a type of check that this agent cannot run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unsupported {
-    /// gRPC health protocol.
-    Grpc,
+    /// A call of the gRPC health protocol.
+    Grpc(Grpc),
     /// A command in a container.
-    Docker,
+    Docker(Docker),
 }
-
-impl std::fmt::Display for Unsupported {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Grpc => "Check type grpc is not supported by this agent",
-            Self::Docker => "Check type docker is not supported by this agent",
-        })
-    }
-}
-
-impl std::error::Error for Unsupported {}
 
 impl Work {
     /// Finds out what a valid definition asks for. `output_bytes` is the agent's limit on output.
-    ///
-    /// # Errors
-    ///
-    /// [`Unsupported`] for gRPC and Docker checks.
-    pub fn of(definition: &CheckDefinition, output_bytes: usize) -> Result<Self, Unsupported> {
+    pub fn of(definition: &CheckDefinition, output_bytes: usize) -> Self {
         let output_bytes = output_limit(definition, output_bytes);
         let timeout = |default| match definition.timeout {
             agent_core::time::Duration::ZERO => default,
             timeout => timeout.to_core(),
         };
+        let verify = if definition.tls_skip_verify { Verify::Nothing } else { Verify::System };
         if !definition.grpc.is_empty() {
-            return Err(Unsupported::Grpc);
-        }
-        if !definition.docker_container_id.is_empty() {
-            return Err(Unsupported::Docker);
-        }
-        Ok(if !definition.http.is_empty() {
+            Self::Run(Job::Grpc(Grpc {
+                target: definition.grpc.clone(),
+                tls: definition.grpc_use_tls.then_some(verify),
+                timeout: timeout(NETWORK_TIMEOUT),
+            }))
+        } else if !definition.http.is_empty() {
             Self::Run(Job::Http(Http {
                 url: definition.http.clone(),
                 method: definition.method.clone(),
                 header: definition.header.clone(),
                 body: definition.body.clone(),
-                verify: if definition.tls_skip_verify { Verify::Nothing } else { Verify::System },
+                verify,
                 timeout: timeout(NETWORK_TIMEOUT),
                 output_bytes,
             }))
@@ -136,6 +123,14 @@ impl Work {
                 node: definition.alias_node.clone(),
                 service_id: definition.alias_service.clone(),
             })
+        } else if !definition.docker_container_id.is_empty() {
+            Self::Run(Job::Docker(Docker {
+                socket: docker::socket(),
+                container: definition.docker_container_id.clone(),
+                args: definition.args.clone(),
+                timeout: timeout(SCRIPT_TIMEOUT),
+                output_bytes,
+            }))
         } else if definition.is_script() {
             Self::Run(Job::Script(Script {
                 args: definition.args.clone(),
@@ -146,7 +141,7 @@ impl Work {
             Self::Ttl(definition.ttl)
         } else {
             Self::Nothing
-        })
+        }
     }
 }
 
@@ -165,6 +160,8 @@ impl Job {
             Self::Script(script) => script.run().await,
             Self::Http(http) => http.run().await,
             Self::Tcp(tcp) => tcp.run().await,
+            Self::Grpc(grpc) => grpc.run().await,
+            Self::Docker(docker) => docker.run().await,
         }
     }
 }

@@ -1,23 +1,27 @@
 //! HTTP to an agent: all that a verb sees of the cluster.
 //!
-//! One request a connection, over TCP or a Unix socket, with blocking sockets: a verb has nothing
-//! else to do. Faults read as those of Consul's own client.
+//! One request a connection, over TCP, TLS or a Unix socket, with blocking sockets: a verb has
+//! nothing else to do. Faults read as those of Consul's own client.
 
-use std::io::{Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
+mod answer;
+mod open;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use rustls::ClientConfig;
 use serde::de::DeserializeOwned;
 
 use super::Api;
 use super::flag::{Flag, Given, Takes, switch, texts};
 use crate::config::{go_bool, os_text};
+use answer::{Answer, parse};
+use open::{Route, Secure, open};
 
-/// Time to connect; an answer may take as long as it takes.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(30);
 /// Bytes of an answer: more than any agent gives, so that a wrong address cannot fill memory.
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
 /// Bytes of an answer's head.
@@ -83,6 +87,17 @@ impl std::fmt::Display for Error {
     }
 }
 
+impl Error {
+    /// Tells whether the same question may be answered a little later.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Transport(_) => true,
+            Self::Code { code, .. } => *code >= 500,
+            Self::Settings(_) | Self::Answer(_) => false,
+        }
+    }
+}
+
 /// Where to ask and as whom.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Settings {
@@ -93,6 +108,7 @@ pub(super) struct Settings {
     datacenter: Option<String>,
     namespace: Option<String>,
     stale: bool,
+    secure: Secure,
 }
 
 impl Settings {
@@ -119,20 +135,23 @@ impl Settings {
             datacenter: flag("datacenter"),
             namespace: either("namespace", "CONSUL_NAMESPACE"),
             stale: given.on("stale"),
+            secure: Secure {
+                ca_file: either("ca-file", "CONSUL_CACERT"),
+                ca_path: either("ca-path", "CONSUL_CAPATH"),
+                cert_file: either("client-cert", "CONSUL_CLIENT_CERT"),
+                key_file: either("client-key", "CONSUL_CLIENT_KEY"),
+                server_name: either("tls-server-name", "CONSUL_TLS_SERVER_NAME"),
+                anybody: env("CONSUL_HTTP_SSL_VERIFY")
+                    .is_some_and(|verify| go_bool(&verify) == Some(false)),
+            },
         })
     }
-}
-
-/// How to reach the agent.
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Route {
-    Tcp(String),
-    Unix(String),
 }
 
 /// A client of one agent.
 pub(super) struct Client {
     route: Route,
+    tls: Option<Arc<ClientConfig>>,
     settings: Settings,
 }
 
@@ -142,24 +161,43 @@ pub(super) struct Request<'a> {
     path: String,
     query: Vec<(&'static str, String)>,
     body: &'a [u8],
+    /// How long the agent may be silent; as long as it likes if nothing is said.
+    time_max: Option<Duration>,
 }
 
 /// Makes a GET.
 pub(super) fn get(path: impl Into<String>) -> Request<'static> {
-    Request { method: "GET", path: path.into(), query: Vec::new(), body: &[] }
+    Request { method: "GET", path: path.into(), query: Vec::new(), body: &[], time_max: None }
 }
 
 /// Makes a PUT.
 pub(super) fn put(path: impl Into<String>, body: &[u8]) -> Request<'_> {
-    Request { method: "PUT", path: path.into(), query: Vec::new(), body }
+    Request { method: "PUT", path: path.into(), query: Vec::new(), body, time_max: None }
+}
+
+/// Makes a POST.
+pub(super) fn post(path: impl Into<String>, body: &[u8]) -> Request<'_> {
+    Request { method: "POST", path: path.into(), query: Vec::new(), body, time_max: None }
 }
 
 /// Makes a DELETE.
 pub(super) fn delete(path: impl Into<String>) -> Request<'static> {
-    Request { method: "DELETE", path: path.into(), query: Vec::new(), body: &[] }
+    Request { method: "DELETE", path: path.into(), query: Vec::new(), body: &[], time_max: None }
 }
 
 impl Request<'_> {
+    /// Gives it a body.
+    pub(super) fn carrying(self, body: &[u8]) -> Request<'_> {
+        let Self { method, path, query, body: _, time_max } = self;
+        Request { method, path, query, body, time_max }
+    }
+
+    /// Gives up when the agent is silent for so long.
+    pub(super) fn within(mut self, time: Duration) -> Self {
+        self.time_max = Some(time);
+        self
+    }
+
     /// Adds a parameter.
     pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.query.push((name, value.into()));
@@ -167,56 +205,66 @@ impl Request<'_> {
     }
 }
 
-/// An answer, whatever its status.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) code: u16,
-    pub(super) body: Vec<u8>,
-}
-
 impl Client {
     /// Makes a client.
     pub(super) fn new(settings: Settings) -> Result<Self, Error> {
-        let (scheme, rest) = match settings.address.split_once("://") {
-            Some((scheme, rest)) => (scheme, rest),
-            None if settings.tls => ("https", settings.address.as_str()),
-            None => ("http", settings.address.as_str()),
+        let route = Route::parse(&settings.address, settings.tls)?;
+        let tls = match &route {
+            Route::Tls(_) => Some(settings.secure.build()?),
+            Route::Tcp(_) | Route::Unix(_) => None,
         };
-        let route = match scheme {
-            "unix" => Route::Unix(rest.to_owned()),
-            "http" if !settings.tls => Route::Tcp(rest.trim_end_matches('/').to_owned()),
-            "http" | "https" => {
-                return Err(Error::Settings("TLS is not supported by this build".to_owned()));
-            }
-            other => return Err(Error::Settings(format!("Unknown protocol scheme: {other}"))),
-        };
-        Ok(Self { route, settings })
+        Ok(Self { route, tls, settings })
     }
 
     /// Asks and returns the answer, whatever its status.
     pub(super) fn send(&self, request: Request<'_>) -> Result<Answer, Error> {
         let target = self.target(&request);
-        self.exchange(&request, &target).map_err(|why| {
-            let host = match &self.route {
-                Route::Tcp(host) => host.clone(),
-                Route::Unix(path) => escape(path, Keep::Nothing),
-            };
-            let method = &request.method[..1];
-            let verb = format!("{method}{}", request.method[1..].to_lowercase());
-            Error::Transport(format!("{verb} \"http://{host}{target}\": {why}"))
-        })
+        let length = request.body.len() as u64;
+        self.exchange(&request, &target, (&mut { request.body }, length))
+            .map_err(|why| self.lost(&request, &target, &why))
+    }
+
+    /// Sends a file as the body, and insists on status 200.
+    pub(super) fn upload(&self, request: Request<'_>, mut file: File) -> Result<(), Error> {
+        let target = self.target(&request);
+        let length = file.metadata().map(|meta| meta.len()).map_err(|error| os_text(&error));
+        let answer = length
+            .and_then(|length| self.exchange(&request, &target, (&mut file, length)))
+            .map_err(|why| self.lost(&request, &target, &why))?;
+        good(answer).map(|_| ())
+    }
+
+    /// Words what went wrong on the way as Go does.
+    fn lost(&self, request: &Request<'_>, target: &str, why: &str) -> Error {
+        let (scheme, host) = match &self.route {
+            Route::Tcp(host) => ("http", host.clone()),
+            Route::Tls(host) => ("https", host.clone()),
+            Route::Unix(path) => ("http", escape(path, Keep::Nothing)),
+        };
+        let method = &request.method[..1];
+        let verb = format!("{method}{}", request.method[1..].to_lowercase());
+        Error::Transport(format!("{verb} \"{scheme}://{host}{target}\": {why}"))
+    }
+
+    /// Asks, insists on status 200 and hands on the body as it comes, until it ends or `take` has
+    /// enough.
+    pub(super) fn follow(
+        &self,
+        request: Request<'_>,
+        take: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<(), Error> {
+        let target = self.target(&request);
+        let head = self.head(&request, &target, request.body.len() as u64);
+        let answer =
+            self.open(request.time_max).and_then(|open| stream(open, &head, request.body, take));
+        let answer = answer.map_err(|why| self.lost(&request, &target, &why))?;
+        take(&good(answer)?);
+        Ok(())
     }
 
     /// Asks and insists on status 200.
     pub(super) fn ok(&self, request: Request<'_>) -> Result<Vec<u8>, Error> {
-        let answer = self.send(request)?;
-        match answer.code {
-            200 => Ok(answer.body),
-            code => {
-                let body = String::from_utf8_lossy(&answer.body).into_owned();
-                Err(Error::Code { code, body })
-            }
-        }
+        good(self.send(request)?)
     }
 
     /// Asks, insists on status 200 and reads JSON.
@@ -233,7 +281,8 @@ impl Client {
         if let Some(namespace) = &self.settings.namespace {
             query.push(("ns", namespace.clone()));
         }
-        if self.settings.stale {
+        // An answer that must be consistent cannot be stale.
+        if self.settings.stale && !query.iter().any(|(name, _)| *name == "consistent") {
             query.push(("stale", String::new()));
         }
         query.sort_by_key(|(name, _)| *name);
@@ -248,28 +297,31 @@ impl Client {
     }
 
     /// Connects, writes the request, reads the answer.
-    fn exchange(&self, request: &Request<'_>, target: &str) -> Result<Answer, String> {
-        let head = self.head(request, target);
-        match &self.route {
-            Route::Tcp(host) => transfer(connect(host)?, &head, request.body),
-            Route::Unix(path) => {
-                let stream = UnixStream::connect(path)
-                    .map_err(|error| format!("dial unix {path}: connect: {}", os_text(&error)))?;
-                transfer(stream, &head, request.body)
-            }
-        }
+    fn exchange(
+        &self,
+        request: &Request<'_>,
+        target: &str,
+        (body, length): (&mut dyn Read, u64),
+    ) -> Result<Answer, String> {
+        let head = self.head(request, target, length);
+        transfer(self.open(request.time_max)?, &head, body)
+    }
+
+    /// Connects.
+    fn open(&self, silence: Option<Duration>) -> Result<Box<dyn open::Stream>, String> {
+        open(&self.route, &self.settings.secure, self.tls.as_ref(), silence)
     }
 
     /// Writes the request's head.
-    fn head(&self, request: &Request<'_>, target: &str) -> String {
+    fn head(&self, request: &Request<'_>, target: &str, length: u64) -> String {
         let host = match &self.route {
-            Route::Tcp(host) => host.as_str(),
+            Route::Tcp(host) | Route::Tls(host) => host.as_str(),
             Route::Unix(_) => "localhost",
         };
         let mut head = format!(
-            "{} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n",
-            request.method,
-            request.body.len()
+            "{} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
+             Content-Length: {length}\r\n",
+            request.method
         );
         if let Some(token) = &self.settings.token {
             head += &format!("X-Consul-Token: {}\r\n", token.replace(['\r', '\n'], ""));
@@ -282,33 +334,68 @@ impl Client {
     }
 }
 
-/// Connects to the first address of a host that answers.
-fn connect(host: &str) -> Result<TcpStream, String> {
-    let with_port = match host.rsplit_once(':') {
-        Some((_, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host.to_owned(),
-        _ => format!("{host}:80"),
-    };
-    let name = with_port.rsplit_once(':').map_or(host, |(name, _)| name);
-    let found = with_port
-        .to_socket_addrs()
-        .map_err(|_| format!("dial tcp: lookup {name}: no such host"))?;
-    let mut fault = format!("dial tcp: lookup {name}: no such host");
-    for address in found {
-        match TcpStream::connect_timeout(&address, CONNECT_TIME_MAX) {
-            Ok(stream) => return Ok(stream),
-            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-                fault = format!("dial tcp {address}: i/o timeout");
-            }
-            Err(error) => fault = format!("dial tcp {address}: connect: {}", os_text(&error)),
+/// Insists on status 200.
+fn good(answer: Answer) -> Result<Vec<u8>, Error> {
+    match answer.code {
+        200 => Ok(answer.body),
+        code => {
+            let body = String::from_utf8_lossy(&answer.body).into_owned();
+            Err(Error::Code { code, body })
         }
     }
-    Err(fault)
+}
+
+/// Writes a request and hands on the body of a good answer as it comes.
+fn stream(
+    mut stream: impl Read + Write,
+    head: &str,
+    body: &[u8],
+    take: &mut dyn FnMut(&[u8]) -> bool,
+) -> Result<Answer, String> {
+    let fault = |error| os_text(&error);
+    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).map_err(fault)?;
+    let mut lines = BufReader::new(stream);
+    let mut read = Vec::new();
+    while !read.ends_with(b"\r\n\r\n") {
+        let bound = (HEAD_BYTES_MAX - read.len()) as u64;
+        if lines.by_ref().take(bound).read_until(b'\n', &mut read).map_err(fault)? == 0 {
+            return Err("malformed HTTP response".to_owned());
+        }
+    }
+    let answer = String::from_utf8_lossy(&read).into_owned();
+    let good = answer.split(' ').nth(1) == Some("200");
+    let chunked = answer.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    if !good || !chunked {
+        lines.take(ANSWER_BYTES_MAX).read_to_end(&mut read).map_err(fault)?;
+        return parse(&read).ok_or_else(|| "malformed HTTP response".to_owned());
+    }
+    loop {
+        let mut line = Vec::new();
+        lines.by_ref().take(32).read_until(b'\n', &mut line).map_err(fault)?;
+        let size = std::str::from_utf8(&line).ok().map(|text| text.split(';').next().unwrap_or(""));
+        let size = size.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0);
+        let mut chunk = Vec::new();
+        lines
+            .by_ref()
+            .take(size.min(ANSWER_BYTES_MAX) + 2)
+            .read_to_end(&mut chunk)
+            .map_err(fault)?;
+        let body = chunk.strip_suffix(b"\r\n").unwrap_or(&chunk);
+        if size == 0 || chunk.is_empty() || !take(body) {
+            return Ok(Answer { code: 200, index: 0, body: Vec::new() });
+        }
+    }
 }
 
 /// Writes a request and reads the answer to its end.
-fn transfer(mut stream: impl Read + Write, head: &str, body: &[u8]) -> Result<Answer, String> {
+fn transfer(
+    mut stream: impl Read + Write,
+    head: &str,
+    body: &mut dyn Read,
+) -> Result<Answer, String> {
     // An agent that refuses a large body answers before it has read it all: the answer counts.
-    let wrote = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+    let wrote = stream.write_all(head.as_bytes());
+    let wrote = wrote.and_then(|()| std::io::copy(body, &mut stream).map(|_| ()));
     let mut bytes = Vec::new();
     let read = stream.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes);
     if bytes.is_empty() {
@@ -317,51 +404,6 @@ fn transfer(mut stream: impl Read + Write, head: &str, body: &[u8]) -> Result<An
         return Err("EOF".to_owned());
     }
     parse(&bytes).ok_or_else(|| "malformed HTTP response".to_owned())
-}
-
-/// Parses a whole answer.
-fn parse(bytes: &[u8]) -> Option<Answer> {
-    let bound = bytes.len().min(HEAD_BYTES_MAX);
-    let end = bytes[..bound].windows(4).position(|window| window == b"\r\n\r\n")?;
-    let head = std::str::from_utf8(&bytes[..end]).ok()?;
-    let body = &bytes[end + 4..];
-    let mut lines = head.split("\r\n");
-    let status = lines.next()?.strip_prefix("HTTP/1.")?;
-    let code: u16 = status.get(2..5)?.parse().ok()?;
-    if code == 100 {
-        return parse(body);
-    }
-    let mut length = None;
-    let mut chunked = false;
-    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
-        match name.to_ascii_lowercase().as_str() {
-            "content-length" => length = Some(value.trim().parse::<usize>().ok()?),
-            "transfer-encoding" => chunked = value.trim().eq_ignore_ascii_case("chunked"),
-            _ => {}
-        }
-    }
-    let body = match (chunked, length) {
-        (true, _) => unchunk(body)?,
-        (false, Some(length)) => body.get(..length)?.to_vec(),
-        (false, None) => body.to_vec(),
-    };
-    Some(Answer { code, body })
-}
-
-/// Joins the chunks of a body (RFC 9112, section 7.1).
-fn unchunk(mut rest: &[u8]) -> Option<Vec<u8>> {
-    let mut body = Vec::new();
-    loop {
-        let end = rest.windows(2).position(|window| window == b"\r\n")?;
-        let line = std::str::from_utf8(&rest[..end]).ok()?;
-        let size = usize::from_str_radix(line.split(';').next()?.trim(), 16).ok()?;
-        rest = &rest[end + 2..];
-        if size == 0 {
-            return Some(body);
-        }
-        body.extend_from_slice(rest.get(..size)?);
-        rest = rest.get(size..)?.strip_prefix(b"\r\n")?;
-    }
 }
 
 /// Which reserved characters stay in an escaped text.
@@ -396,29 +438,12 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_read_in_all_framings() {
-        for text in [
-            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nh\r\n1;x\r\ni\r\n0\r\n\r\n",
-            "HTTP/1.0 200 OK\r\n\r\nhi",
-            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length:2\r\n\r\nhi",
-        ] {
-            let answer = parse(text.as_bytes()).unwrap();
-            assert_eq!((answer.code, answer.body.as_slice()), (200, b"hi".as_slice()), "{text}");
-        }
-        for text in ["", "x", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhi", "HTTP/2 x\r\n\r\n"]
-        {
-            assert!(parse(text.as_bytes()).is_none(), "{text}");
-        }
-    }
-
-    #[test]
     fn addresses_of_all_forms_are_taken() {
         for (address, want) in [
             ("1.2.3.4:5", Ok(Route::Tcp("1.2.3.4:5".to_owned()))),
             ("http://a:1/", Ok(Route::Tcp("a:1".to_owned()))),
             ("unix:///run/x", Ok(Route::Unix("/run/x".to_owned()))),
-            ("https://a:1", Err("TLS is not supported by this build")),
+            ("https://a:1", Ok(Route::Tls("a:1".to_owned()))),
             ("ftp://a", Err("Unknown protocol scheme: ftp")),
         ] {
             let got = Client::new(settings(address)).map(|client| client.route);

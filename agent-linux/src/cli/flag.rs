@@ -4,6 +4,8 @@
 //! Source: <https://pkg.go.dev/flag#hdr-Command_line_flag_syntax>.
 
 use crate::config::go_bool;
+use agent_core::time::parse_go;
+use std::time::Duration;
 
 /// One flag of a verb.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +25,10 @@ pub(super) enum Takes {
     Switch,
     /// A whole number that is not negative.
     Count,
+    /// A whole number.
+    Whole,
+    /// A Go duration.
+    Span,
     /// Any text; carries the name of the text in help.
     Text(&'static str),
 }
@@ -45,6 +51,16 @@ pub(super) const fn texts(name: &'static str, doc: &'static str) -> Flag {
 /// Makes a flag with a number.
 pub(super) const fn count(name: &'static str, doc: &'static str) -> Flag {
     Flag { name, takes: Takes::Count, doc }
+}
+
+/// Makes a flag with a whole number, which may be negative.
+pub(super) const fn whole(name: &'static str, doc: &'static str) -> Flag {
+    Flag { name, takes: Takes::Whole, doc }
+}
+
+/// Makes a flag with a duration.
+pub(super) const fn span(name: &'static str, doc: &'static str) -> Flag {
+    Flag { name, takes: Takes::Span, doc }
 }
 
 /// Flags as they were given, in order.
@@ -70,6 +86,21 @@ impl Given {
     /// Finds the last number given.
     pub(super) fn count(&self, name: &str) -> Option<u64> {
         self.text(name)?.parse().ok()
+    }
+
+    /// Finds the last whole number given.
+    pub(super) fn whole(&self, name: &str) -> Option<i64> {
+        self.text(name)?.parse().ok()
+    }
+
+    /// Finds the last duration given, in nanoseconds.
+    pub(super) fn nanos(&self, name: &str) -> Option<i64> {
+        parse_go(self.text(name)?).ok()
+    }
+
+    /// Finds the last duration given; a negative one is none at all.
+    pub(super) fn span(&self, name: &str) -> Option<Duration> {
+        self.nanos(name).map(|nanos| Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)))
     }
 
     /// Lists everything given.
@@ -135,10 +166,20 @@ pub(super) fn parse(flags: &[Flag], args: &[String]) -> Result<Parsed, String> {
                 None => return Err(format!("flag needs an argument: -{name}")),
             },
         };
-        if flag.takes == Takes::Count && value.parse::<u64>().is_err() {
+        if !is_taken(flag.takes, &value) {
             return Err(format!("invalid value {value:?} for flag -{name}: parse error"));
         }
         given.push((flag.name, value));
+    }
+}
+
+/// Tells whether a value is of the kind that a flag takes.
+fn is_taken(takes: Takes, value: &str) -> bool {
+    match takes {
+        Takes::Switch | Takes::Text(_) => true,
+        Takes::Count => value.parse::<u64>().is_ok(),
+        Takes::Whole => value.parse::<i64>().is_ok(),
+        Takes::Span => parse_go(value).is_ok(),
     }
 }
 
@@ -147,6 +188,8 @@ fn taken(flag: &Flag) -> &'static str {
     match flag.takes {
         Takes::Switch => "",
         Takes::Count => "uint",
+        Takes::Whole => "int",
+        Takes::Span => "duration",
         Takes::Text(name) => name,
     }
 }
@@ -195,7 +238,13 @@ pub(super) fn defaults(flags: &[Flag]) -> String {
 mod tests {
     use super::*;
 
-    const FLAGS: &[Flag] = &[switch("wan", "w"), text("name", "n"), count("index", "i")];
+    const FLAGS: &[Flag] = &[
+        switch("wan", "w"),
+        text("name", "n"),
+        count("index", "i"),
+        whole("limit", "l"),
+        span("wait", "t"),
+    ];
 
     fn run(args: &[&str]) -> Result<(Given, Vec<String>), String> {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
@@ -227,12 +276,22 @@ mod tests {
     }
 
     #[test]
+    fn numbers_and_durations_may_be_negative_where_go_takes_them() {
+        let (given, _) = run(&["-limit=-1", "-wait=-1s"]).unwrap();
+        assert_eq!((given.whole("limit"), given.nanos("wait")), (Some(-1), Some(-1_000_000_000)));
+        assert_eq!(given.span("wait"), Some(Duration::ZERO));
+        assert_eq!(run(&["-wait", "90s"]).unwrap().0.span("wait"), Some(Duration::from_secs(90)));
+    }
+
+    #[test]
     fn faults_are_told_in_gos_words() {
         for (args, want) in [
             (["-foo"].as_slice(), "flag provided but not defined: -foo"),
             (&["-name"], "flag needs an argument: -name"),
             (&["-wan=x"], "invalid boolean value \"x\" for -wan: parse error"),
             (&["-index=x"], "invalid value \"x\" for flag -index: parse error"),
+            (&["-limit=x"], "invalid value \"x\" for flag -limit: parse error"),
+            (&["-wait=x"], "invalid value \"x\" for flag -wait: parse error"),
             (&["---wan"], "bad flag syntax: ---wan"),
             (&["-=x"], "bad flag syntax: -=x"),
             (&["-wan", "--help"], "help"),

@@ -31,10 +31,7 @@ impl Verb for ForceLeave {
 
     fn run(&self, call: &mut Call<'_>) -> Result<(), Failure> {
         let [name] = call.args.as_slice() else {
-            let help = call.help.trim_end();
-            return Err(failure(format!(
-                "A single node name must be specified to force leave.\n\n{help}"
-            )));
+            return Err(call.misused("A single node name must be specified to force leave."));
         };
         let mut request =
             put(format!("/v1/agent/force-leave/{}", escape(name, Keep::Nothing)), &[]);

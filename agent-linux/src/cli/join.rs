@@ -30,10 +30,7 @@ impl Verb for Join {
 
     fn run(&self, call: &mut Call<'_>) -> Result<(), Failure> {
         if call.args.is_empty() {
-            let help = call.help.trim_end();
-            return Err(failure(format!(
-                "At least one address to join must be specified.\n\n{help}"
-            )));
+            return Err(call.misused("At least one address to join must be specified."));
         }
         let client = call.client()?;
         let mut joined = 0;

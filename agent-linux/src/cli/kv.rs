@@ -356,8 +356,8 @@ impl Verb for Put {
 /// Takes the index that `-cas` needs.
 fn modify_index(call: &Call<'_>) -> Result<String, Failure> {
     match call.given.count("modify-index") {
-        Some(index) => Ok(index.to_string()),
-        None => Err(failure("Must specify -modify-index with -cas!")),
+        Some(index) if index > 0 => Ok(index.to_string()),
+        _ => Err(failure("Must specify -modify-index with -cas!")),
     }
 }
 
@@ -378,6 +378,8 @@ impl Verb for Delete {
             if recurse {
                 return Err(failure("Cannot specify both -cas and -recurse!"));
             }
+        } else if call.given.count("modify-index").is_some_and(|index| index > 0) {
+            return Err(failure("Cannot specify -modify-index without -cas!"));
         }
         if recurse {
             request = request.with("recurse", "");

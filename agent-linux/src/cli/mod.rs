@@ -2,30 +2,42 @@
 //!
 //! - `flag`: Go's flags, parsed and explained from one table · `column`: tables
 //! - `client`: HTTP to an agent; all that a verb sees of the cluster
+//! - `complete`: completion in shells, from the same tables
 //! - `agent` starts the agent, `entrypoint` is the container's first process
 //! - the rest: one verb or family each, with the output and the exit codes of Consul 1.8
 //!
 //! Source: <https://developer.hashicorp.com/consul/commands>.
 
 mod agent;
+mod autopilot;
 mod catalog;
 mod client;
 mod column;
+mod complete;
+mod debug;
 mod entrypoint;
+mod event;
+mod exec;
 mod flag;
 mod force_leave;
 mod info;
 mod join;
 mod keygen;
+mod keyring;
 mod kv;
 mod leave;
+mod lock;
 mod maint;
 mod members;
+mod monitor;
 mod operator;
 mod reload;
+mod rtt;
 mod services;
+mod snapshot;
 mod validate;
 mod version;
+mod watch;
 
 use std::io::{Read, Write};
 
@@ -85,25 +97,38 @@ const VERBS: &[&dyn Verb] = &[
     &catalog::Datacenters,
     &catalog::Nodes,
     &catalog::Services,
+    &debug::Debug,
+    &event::Event,
+    &exec::Exec,
     &force_leave::ForceLeave,
     &info::Info,
     &join::Join,
     &keygen::Keygen,
+    &keyring::Keyring,
     &kv::Delete,
     &kv::Export,
     &kv::Get,
     &kv::Import,
     &kv::Put,
     &leave::Leave,
+    &lock::Lock,
     &maint::Maint,
     &members::Members,
+    &monitor::Monitor,
+    &autopilot::GetConfig,
+    &autopilot::SetConfig,
     &operator::ListPeers,
     &operator::RemovePeer,
     &reload::Reload,
+    &rtt::Rtt,
     &services::Deregister,
     &services::Register,
+    &snapshot::Inspect,
+    &snapshot::Restore,
+    &snapshot::Save,
     &validate::Validate,
     &version::Version,
+    &watch::Watch,
 ];
 
 /// A word that only leads to other verbs: its path, its summary, its help.
@@ -111,8 +136,10 @@ const FAMILIES: &[(&str, &str, &str)] = &[
     ("catalog", "Interact with the catalog", catalog::HELP),
     ("kv", "Interact with the key-value store", kv::HELP),
     ("operator", "Provides cluster-level tools for operators", operator::HELP),
+    ("operator autopilot", "Provides tools for modifying Autopilot configuration", autopilot::HELP),
     ("operator raft", "Shows and repairs the Raft configuration", operator::RAFT_HELP),
     ("services", "Interact with services", services::HELP),
+    ("snapshot", "Saves, restores and inspects snapshots of Consul server state", snapshot::HELP),
 ];
 
 /// A verb as it was called.
@@ -174,6 +201,11 @@ impl Call<'_> {
             .map_err(|error| failure(format!("Error connecting to Consul agent: {error}")))
     }
 
+    /// Makes a failure that shows the usage text below it.
+    fn misused(&self, text: &str) -> Failure {
+        failure(format!("{text}\n\n{}", self.help.trim_end()))
+    }
+
     /// Refuses words after the flags.
     fn no_args(&self) -> Result<(), Failure> {
         match self.args.len() {
@@ -210,6 +242,10 @@ pub fn run() -> u8 {
         output: &mut std::io::stdout(),
         errors: &mut std::io::stderr(),
     };
+    if let Some(line) = env(complete::LINE).filter(|line| !line.is_empty()) {
+        complete::answer(&line, &mut process);
+        return flush(&mut process);
+    }
     if args.first().is_some_and(|first| first == entrypoint::VERB) {
         return match entrypoint::prepare(&args[1..], &env) {
             Ok(prepared) => dispatch(&prepared, &mut process),
@@ -232,6 +268,19 @@ fn dispatch<'a>(args: &[String], process: &'a mut Process<'a>) -> u8 {
     if matches!(args.first().map(String::as_str), Some("-h" | "-help" | "--help")) {
         return help(process, &overview(), Asked::Yes, 0);
     }
+    if let [word] = args
+        && let Some(change) = completion(word)
+    {
+        return match change(process.env) {
+            Ok(()) => 0,
+            Err(failed) => report(process, &failed),
+        };
+    }
+    if let [first, rest @ ..] = args
+        && first == "help"
+    {
+        return dispatch(&[rest, &["-help".to_owned()]].concat(), process);
+    }
     let words = args.iter().take_while(|arg| !arg.starts_with('-')).map(String::as_str);
     let words: Vec<&str> = words.collect();
     let verb = VERBS.iter().find(|verb| starts_with(&words, verb.spec().path));
@@ -248,6 +297,18 @@ fn dispatch<'a>(args: &[String], process: &'a mut Process<'a>) -> u8 {
             }
         }
         None => help(process, &overview(), Asked::No, EXIT_UNKNOWN),
+    }
+}
+
+/// What puts completion into shells' start-up files, or takes it out.
+type Completion = fn(&dyn Fn(&str) -> Option<String>) -> Result<(), Failure>;
+
+/// Finds what a word asks to be done about completion.
+fn completion(word: &str) -> Option<Completion> {
+    match word {
+        "-autocomplete-install" | "--autocomplete-install" => Some(complete::install),
+        "-autocomplete-uninstall" | "--autocomplete-uninstall" => Some(complete::uninstall),
+        _ => None,
     }
 }
 
@@ -279,6 +340,15 @@ fn run_verb<'a>(verb: &dyn Verb, args: &[String], process: &'a mut Process<'a>) 
             report(process, &failure(text.trim_end()))
         }
     }
+}
+
+/// Words why a command did not start, as Go does.
+fn not_started(command: &std::process::Command, error: &std::io::Error) -> String {
+    let program = command.get_program().to_string_lossy();
+    if error.kind() == std::io::ErrorKind::NotFound && !program.contains('/') {
+        return format!("exec: \"{program}\": executable file not found in $PATH");
+    }
+    format!("fork/exec {program}: {}", crate::config::os_text(error))
 }
 
 /// Flushes what was printed; a closed pipe is a fault.
@@ -326,14 +396,17 @@ fn help_text(spec: &Spec, shared: &[Flag], own: &[Flag]) -> String {
 
 /// Writes the list of verbs.
 fn overview() -> String {
-    format!(
-        "Usage: {PROGRAM} [--version] [--help] <command> [<args>]\n\nAvailable commands are:\n{}",
-        listing("")
-    )
+    let usage = format!("Usage: {PROGRAM} [--version] [--help] <command> [<args>]");
+    let verbs = listing("");
+    let more = format!(
+        "\"{PROGRAM} help <command>\" explains one. \"{PROGRAM} -autocomplete-install\" teaches \
+         bash, zsh\nand fish to complete commands and flags, \"-autocomplete-uninstall\" undoes it."
+    );
+    format!("{usage}\n\nAvailable commands are:\n{verbs}\n{more}\n")
 }
 
-/// Lists what stands below a path, with summaries.
-fn listing(path: &str) -> String {
+/// Finds what stands below a path, by name, with summaries.
+fn below(path: &str) -> Vec<(&'static str, &'static str)> {
     let below = |candidate: &'static str| -> Option<&'static str> {
         let rest = match path {
             "" => candidate,
@@ -343,9 +416,15 @@ fn listing(path: &str) -> String {
     };
     let verbs = VERBS.iter().map(|verb| (verb.spec().path, verb.spec().summary));
     let families = FAMILIES.iter().map(|(path, summary, _)| (*path, *summary));
-    let mut rows: Vec<(&str, &str)> =
+    let mut rows: Vec<_> =
         verbs.chain(families).filter_map(|(path, s)| Some((below(path)?, s))).collect();
     rows.sort_unstable();
+    rows
+}
+
+/// Lists what stands below a path, with summaries.
+fn listing(path: &str) -> String {
+    let rows = below(path);
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     rows.iter().map(|(name, summary)| format!("    {name:width$}    {summary}\n")).collect()
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::client::{Keep, escape, put};
-use super::flag::{Flag, count, text, texts};
+use super::flag::{Flag, text, texts, whole};
 use super::{Api, Call, Failure, Spec, Verb, failure};
 use crate::config::definition::{ServiceAddress, ServiceDefinition};
 use crate::config::source;
@@ -29,7 +29,7 @@ const REGISTER_FLAGS: &[Flag] = &[
     texts("meta", "Metadata key=value of the service. May be repeated."),
     text("name", "Name of the service."),
     NAMESPACE,
-    count("port", "Port of the service."),
+    whole("port", "Port of the service."),
     texts("tag", "Tag of the service. May be repeated."),
     texts("tagged-address", "Address of the service under a tag, tag=IP:port. May be repeated."),
 ];
@@ -84,7 +84,7 @@ fn from_flags(call: &Call<'_>) -> Result<ServiceDefinition, Failure> {
         id: text("id"),
         name: text("name"),
         address: text("address"),
-        port: call.given.count("port").and_then(|port| i64::try_from(port).ok()).unwrap_or(0),
+        port: call.given.whole("port").unwrap_or(0),
         tags: call.given.texts("tag").map(str::to_owned).collect(),
         ..ServiceDefinition::default()
     };

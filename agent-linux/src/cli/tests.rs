@@ -55,6 +55,15 @@ fn the_list_of_verbs_is_shown_where_it_belongs() {
         assert_eq!((code, output.as_str()), (127, ""));
         assert!(errors.starts_with("Usage: reeve [--version] [--help] <command> [<args>]"));
     }
+    for (args, wanted) in [
+        (["help"].as_slice(), "Usage: reeve [--version]"),
+        (&["help", "kv"], "Usage: reeve kv <subcommand>"),
+        (&["help", "kv", "get"], "Usage: reeve kv get [options]"),
+    ] {
+        let (code, output, errors) = run(args);
+        assert_eq!((code, errors.as_str()), (0, ""), "{args:?}");
+        assert!(output.starts_with(wanted), "{args:?}: {output}");
+    }
     for args in [["kv"].as_slice(), &["kv", "frob"], &["operator", "raft"]] {
         let (code, _, errors) = run(args);
         assert_eq!(code, 1);
@@ -70,6 +79,13 @@ fn faults_in_arguments_are_told_in_consuls_words() {
         (&["kv", "put"], "Error! Missing KEY argument"),
         (&["kv", "put", "a", "b", "c"], "Error! Too many arguments (expected 1 or 2, got 3)"),
         (&["kv", "put", "-cas", "a", "b"], "Must specify -modify-index with -cas!"),
+        (&["kv", "put", "-cas", "-modify-index=0", "a"], "Must specify -modify-index with -cas!"),
+        (&["kv", "delete", "-modify-index=3", "a"], "Cannot specify -modify-index without -cas!"),
+        (&["lock", "-n=-1", "a", "b"], "Lock holder limit must be positive"),
+        (&["lock", "-monitor-retry=-1", "a", "b"], "Number for 'monitor-retry' must be >= 0"),
+        (&["lock", "-timeout=x", "a", "b"], "invalid value \"x\" for flag -timeout: parse error"),
+        (&["keyring"], "Usage: reeve keyring [options]"),
+        (&["keyring", "-list", "-relay-factor=6"], "Relay factor must be in range: [0, 5]"),
         (&["kv", "put", "-acquire", "a"], "Error! Missing -session (required with"),
         (&["kv", "put", "/a", "b"], "Invalid key. Key must not begin with a '/': /a"),
         (&["kv", "put", "-base64", "a", "*"], "Error! Cannot base 64 decode data:"),
@@ -87,6 +103,26 @@ fn faults_in_arguments_are_told_in_consuls_words() {
         (
             &["services", "register"],
             "Service registration requires at least one argument or flags.",
+        ),
+        (&["event"], "Event name must be specified\n\nUsage: reeve event"),
+        (&["event", "-name=a", "b", "c"], "Too many command line arguments.\n\nUsage: reeve"),
+        (&["event", "-name=a", "-node=("], "Failed to compile node filter regexp: "),
+        (&["event", "-name=a", "-tag=t"], "Cannot provide tag filter without service filter."),
+        (&["exec"], "Must specify a command to execute\n\nUsage: reeve exec"),
+        (&["exec", "-shell=false", "-"], "Cannot configure -shell=false when reading from stdin"),
+        (&["exec", "-node=(", "a"], "Failed to compile node filter regexp: "),
+        (&["exec", "-tag=a", "a"], "Cannot provide tag filter without service filter."),
+        (&["exec", "-wait=x", "a"], "invalid value \"x\" for flag -wait: parse error"),
+        (&["watch"], "Watch type must be specified\n\nUsage: reeve watch"),
+        (&["watch", "-type=foo"], "Unsupported watch type: foo"),
+        (&["watch", "-type=agent_service"], "Type agent_service is not supported in the CLI tool"),
+        (&["watch", "-type=connect_roots"], "Type connect_roots is not supported in the CLI tool"),
+        (&["watch", "-type=connect_leaf", "-key=a"], "Invalid parameters: [key]"),
+        (&["watch", "-type=key"], "Must specify a single key to watch"),
+        (&["watch", "-type=nodes", "-key=a"], "Invalid parameters: [key]"),
+        (
+            &["watch", "-type=service", "-service=a", "-passingonly=x"],
+            "Failed to parse passingonly flag: strconv.ParseBool: parsing \"x\": invalid syntax",
         ),
         (&["services", "register", "-name=a", "f"], "requires arguments or -id, not both."),
         (&["services", "deregister"], "Service deregistration requires at least one argument"),
@@ -119,6 +155,8 @@ fn an_agent_that_is_not_there_is_told_in_consuls_words() {
         (&["kv", "export"], "Get \"http://127.77.0.1:1/v1/kv/?recurse=\": dial tcp"),
         (&["info"], "Error querying agent: Get \"http://127.77.0.1:1/v1/agent/self\": dial tcp"),
         (&["join", "x"], "Error joining address 'x': Put \"http://127.77.0.1:1/v1/agent/join/x\""),
+        (&["event", "-name=a"], "Error firing event: Put \"http://127.77.0.1:1/v1/event/fire/a\""),
+        (&["watch", "-type=nodes"], "Error querying Consul agent: Get \"http://127.77.0.1:1/v1/ag"),
         (&["reload"], "Error reloading: Put \"http://127.77.0.1:1/v1/agent/reload\": dial tcp"),
         (&["leave"], "Error leaving: Put \"http://127.77.0.1:1/v1/agent/leave\": dial tcp"),
         (&["maint"], "Error querying Consul agent: Get \"http://127.77.0.1:1/v1/agent/self\": "),

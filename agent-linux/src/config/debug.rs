@@ -6,7 +6,7 @@ use agent_core::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::field::go_text;
-use super::runtime::{Config, Listen, LogLevel};
+use super::runtime::{Config, Listen, LogLevel, TlsVersion};
 use crate::version;
 
 /// A part of the shown configuration.
@@ -21,10 +21,14 @@ impl Config {
             self.show_membership(),
             self.show_raft(),
             self.show_edges(),
+            self.show_tls(),
             self.show_dns(),
             self.show_health(),
             self.show_log(),
+            self.show_telemetry(),
             show_absent(&self.datacenter),
+            show_absent_mesh(),
+            show_fixed(),
         ];
         let pair = |(name, value): (&str, Value)| (name.to_owned(), value);
         parts.into_iter().flatten().map(pair).collect()
@@ -45,9 +49,10 @@ impl Config {
             (
                 "Client Addr",
                 format!(
-                    "[{}] (HTTP: {}, HTTPS: -1, gRPC: -1, DNS: {})",
+                    "[{}] (HTTP: {}, HTTPS: {}, gRPC: -1, DNS: {})",
                     clients.join(" "),
                     port(ports.http),
+                    port(ports.https),
                     port(ports.dns)
                 ),
             ),
@@ -60,7 +65,13 @@ impl Config {
                     port(ports.serf_wan)
                 ),
             ),
-            ("Encrypt", "Gossip: false, TLS-Outgoing: false, TLS-Incoming: false".to_owned()),
+            (
+                "Encrypt",
+                format!(
+                    "Gossip: {}, TLS-Outgoing: false, TLS-Incoming: false",
+                    self.encrypt.is_some()
+                ),
+            ),
         ];
         lines.iter().map(|(name, value)| format!("{name:>18}: {value}\n")).collect()
     }
@@ -103,11 +114,13 @@ impl Config {
             ("SerfPortWAN", json!(p.serf_wan.map_or(-1, i32::from))),
             ("ServerPort", json!(p.server)),
             ("HTTPPort", json!(p.http.map_or(-1, i32::from))),
+            ("HTTPSPort", json!(p.https.map_or(-1, i32::from))),
             ("DNSPort", json!(p.dns.map_or(-1, i32::from))),
             ("HTTPAddrs", self.http_listen.iter().map(show_listen).collect()),
+            ("HTTPSAddrs", self.https_listen.iter().map(show_listen).collect()),
             ("DNSAddrs", self.show_dns_addrs()),
             ("TaggedAddresses", json!(self.tagged_addresses)),
-            ("TranslateWANAddrs", json!(false)),
+            ("TranslateWANAddrs", json!(self.translate_wan_addrs)),
             ("UnixSocketUser", json!(number(self.unix_sockets.user))),
             ("UnixSocketGroup", json!(number(self.unix_sockets.group))),
             (
@@ -136,7 +149,11 @@ impl Config {
             ("SkipLeaveOnInt", json!(self.skip_leave_on_interrupt)),
             ("LeaveDrainTime", span(self.leave_drain_time)),
             ("ReconnectTimeoutLAN", span(self.reconnect_timeout)),
-            ("DisableCoordinates", json!(false)),
+            ("DisableCoordinates", json!(self.disable_coordinates)),
+            ("DisableKeyringFile", json!(self.disable_keyring_file)),
+            ("EncryptKey", json!("hidden")),
+            ("EncryptVerifyIncoming", json!(self.encrypt_verify_incoming)),
+            ("EncryptVerifyOutgoing", json!(self.encrypt_verify_outgoing)),
             ("GossipLANGossipInterval", span(g.gossip_interval)),
             ("GossipLANGossipNodes", json!(g.gossip_nodes)),
             ("GossipLANProbeInterval", span(g.probe_interval)),
@@ -161,10 +178,10 @@ impl Config {
             ("RPCProtocol", json!(2)),
             ("SessionTTLMin", span(self.session_ttl_min)),
             ("AutopilotCleanupDeadServers", json!(a.cleanup_dead_servers)),
-            ("AutopilotLastContactThreshold", span(Duration::from_millis(200))),
-            ("AutopilotMaxTrailingLogs", json!(250)),
+            ("AutopilotLastContactThreshold", span(a.last_contact_threshold)),
+            ("AutopilotMaxTrailingLogs", json!(a.max_trailing_logs)),
             ("AutopilotMinQuorum", json!(a.min_quorum)),
-            ("AutopilotServerStabilizationTime", span(Duration::from_secs(10))),
+            ("AutopilotServerStabilizationTime", span(a.server_stabilization_time)),
         ]
     }
 
@@ -175,14 +192,40 @@ impl Config {
             ("MaxQueryTime", span(self.max_query_time)),
             ("DiscoveryMaxStale", span(self.discovery_max_stale)),
             ("HTTPMaxConnsPerClient", json!(self.limits.http_max_conns_per_client)),
+            ("HTTPSHandshakeTimeout", span(self.limits.https_handshake_timeout)),
+            ("RPCMaxConnsPerClient", json!(self.limits.rpc_max_conns_per_client)),
+            ("RPCHandshakeTimeout", span(self.limits.rpc_handshake_timeout)),
+            ("RPCRateLimit", json!(self.limits.rpc_rate)),
+            ("RPCMaxBurst", json!(self.limits.rpc_max_burst)),
             ("KVMaxValueSize", json!(self.limits.kv_max_value_size)),
+            ("TxnMaxReqLen", json!(self.limits.txn_max_req_len)),
             ("HTTPBlockEndpoints", json!(self.http.block_endpoints)),
             ("AllowWriteHTTPFrom", networks.collect()),
             ("HTTPResponseHeaders", json!(self.http.response_headers)),
+            ("HTTPUseCache", json!(self.http.use_cache)),
             ("EnableUI", json!(self.ui)),
             ("UIDir", json!("")),
             ("UIContentPath", json!("/ui/")),
             ("EnableDebug", json!(false)),
+        ]
+    }
+
+    fn show_tls(&self) -> Part {
+        let t = &self.tls;
+        let version = match t.min_version {
+            TlsVersion::Tls12 => "tls12",
+            TlsVersion::Tls13 => "tls13",
+        };
+        vec![
+            ("CAFile", json!(path(t.ca_file.as_ref()))),
+            ("CAPath", json!(path(t.ca_path.as_ref()))),
+            ("CertFile", json!(path(t.cert_file.as_ref()))),
+            ("KeyFile", json!("hidden")),
+            ("TLSMinVersion", json!(version)),
+            ("TLSCipherSuites", json!(t.cipher_suites)),
+            ("TLSPreferServerCipherSuites", json!(t.prefer_server_cipher_suites)),
+            ("VerifyIncoming", json!(!self.server && t.verify_incoming)),
+            ("VerifyIncomingHTTPS", json!(t.verify_incoming)),
         ]
     }
 
@@ -195,6 +238,8 @@ impl Config {
             ("DNSAltDomain", json!(d.alt_domain)),
             ("DNSAllowStale", json!(d.allow_stale)),
             ("DNSMaxStale", span(d.max_stale)),
+            ("DNSUseCache", json!(d.use_cache)),
+            ("DNSCacheMaxAge", span(d.cache_max_age)),
             ("DNSNodeTTL", span(d.node_ttl)),
             ("DNSServiceTTL", Value::Object(d.service_ttl.iter().map(ttl).collect())),
             ("DNSOnlyPassing", json!(d.only_passing)),
@@ -220,25 +265,51 @@ impl Config {
         vec![
             ("Services", Value::Array(services)),
             ("Checks", Value::Array(checks)),
+            // Consul shows that there are watches, and nothing of what they do.
+            ("Watches", self.watches.iter().map(|_| json!({})).collect()),
             ("EnableRemoteScriptChecks", json!(self.enable_script_checks)),
             ("EnableLocalScriptChecks", json!(self.enable_local_script_checks)),
             ("CheckUpdateInterval", span(self.check_update_interval)),
+            ("SyncCoordinateIntervalMin", span(self.sync_coordinate_interval_min)),
             ("CheckOutputMaxSize", json!(self.check_output_max_size)),
             ("DiscardCheckOutput", json!(self.discard_check_output)),
-            ("DisableRemoteExec", json!(true)),
+            ("DisableRemoteExec", json!(self.disable_remote_exec)),
         ]
+    }
+
+    fn show_telemetry(&self) -> Part {
+        let t = &self.telemetry;
+        let rules = |shown| t.filter.iter().filter(move |(_, is)| *is == shown).map(|(s, _)| s);
+        let address = |address: &Option<String>| address.clone().unwrap_or_default();
+        let shown = json!({
+            "AllowedPrefixes": rules(true).collect::<Vec<_>>(),
+            "BlockedPrefixes": rules(false).collect::<Vec<_>>(),
+            "DisableHostname": t.host.is_empty(),
+            "DogstatsdAddr": address(&t.dogstatsd_addr),
+            "DogstatsdTags": t.dogstatsd_tags,
+            "FilterDefault": t.filter_default,
+            "MetricsPrefix": t.prefix,
+            "PrometheusRetentionTime": span(t.prometheus_retention_time),
+            "StatsdAddr": address(&t.statsd_address),
+            "StatsiteAddr": address(&t.statsite_address),
+        });
+        vec![("Telemetry", shown)]
     }
 
     fn show_log(&self) -> Part {
         let log = &self.log;
-        vec![
-            ("LogLevel", json!(log.level.name())),
-            ("LogJSON", json!(log.json)),
-            ("LogFile", json!(path(log.file.as_ref()))),
-            ("LogRotateBytes", json!(log.rotate_bytes)),
-            ("LogRotateDuration", span(log.rotate_duration)),
-            ("LogRotateMaxFiles", json!(log.rotate_max_files)),
-        ]
+        let shown = json!({
+            "EnableSyslog": false,
+            "LogFilePath": path(log.file.as_ref()),
+            "LogJSON": log.json,
+            "LogLevel": log.level.name(),
+            "LogRotateBytes": log.rotate_bytes,
+            "LogRotateDuration": span(log.rotate_duration),
+            "LogRotateMaxFiles": log.rotate_max_files,
+            "Name": "",
+            "SyslogFacility": "LOCAL0",
+        });
+        vec![("Logging", shown)]
     }
 }
 
@@ -268,21 +339,82 @@ fn show_absent(datacenter: &str) -> Part {
         ("ACLAgentMasterToken", json!("hidden")),
         ("ACLReplicationToken", json!("hidden")),
         ("ConnectEnabled", json!(false)),
-        ("EncryptKey", json!("hidden")),
-        ("EncryptVerifyIncoming", json!(false)),
-        ("EncryptVerifyOutgoing", json!(false)),
         ("GRPCAddrs", json!([])),
         ("GRPCPort", json!(-1)),
-        ("HTTPSAddrs", json!([])),
-        ("HTTPSPort", json!(-1)),
         ("SegmentName", json!("")),
         ("Segments", json!([])),
-        ("VerifyIncoming", json!(false)),
-        ("VerifyIncomingHTTPS", json!(false)),
         ("VerifyIncomingRPC", json!(false)),
         ("VerifyOutgoing", json!(false)),
         ("VerifyServerHostname", json!(false)),
-        ("Watches", json!([])),
+    ]
+}
+
+/// Shows what meshes, other datacentres and automatic configuration would be set to.
+fn show_absent_mesh() -> Part {
+    vec![
+        ("AutoConfig", json!({"Enabled": false})),
+        ("AutoEncryptAllowTLS", json!(false)),
+        ("AutoEncryptDNSSAN", json!([])),
+        ("AutoEncryptIPSAN", json!([])),
+        ("AutoEncryptTLS", json!(false)),
+        ("ConfigEntryBootstrap", json!([])),
+        ("ConnectCAConfig", json!({})),
+        ("ConnectCAProvider", json!("")),
+        ("ConnectMeshGatewayWANFederationEnabled", json!(false)),
+        ("ConnectSidecarMaxPort", json!(21255)),
+        ("ConnectSidecarMinPort", json!(21000)),
+        ("EnableAgentTLSForChecks", json!(false)),
+        ("EnableCentralServiceConfig", json!(false)),
+        ("ExposeMaxPort", json!(21755)),
+        ("ExposeMinPort", json!(21500)),
+        ("PrimaryGateways", json!([])),
+        ("PrimaryGatewaysInterval", json!("30s")),
+        ("RetryJoinIntervalWAN", json!("30s")),
+        ("RetryJoinMaxAttemptsWAN", json!(0)),
+        ("RetryJoinWAN", json!([])),
+        ("StartJoinAddrsWAN", json!([])),
+        ("SerfAllowedCIDRsLAN", json!([])),
+        ("SerfAllowedCIDRsWAN", json!([])),
+        ("ServerName", json!("")),
+        ("ACLEnableKeyListPolicy", json!(false)),
+        ("ACLEnableTokenPersistence", json!(false)),
+        ("ACLTokenReplication", json!(false)),
+        ("ACLDisabledTTL", json!("2m0s")),
+        ("ACLPolicyTTL", json!("30s")),
+        ("ACLRoleTTL", json!("0s")),
+        ("ACLTokenTTL", json!("30s")),
+        ("NonVotingServer", json!(false)),
+        ("SegmentLimit", json!(64)),
+        ("SegmentNameLimit", json!(64)),
+    ]
+}
+
+/// Shows what cannot be changed in this build.
+fn show_fixed() -> Part {
+    vec![
+        ("AutopilotDisableUpgradeMigration", json!(false)),
+        ("AutopilotRedundancyZoneTag", json!("")),
+        ("AutopilotUpgradeVersionTag", json!("")),
+        ("AEInterval", json!("1m0s")),
+        ("CheckDeregisterIntervalMin", json!("1m0s")),
+        ("CheckReapInterval", json!("30s")),
+        ("ConsulCoordinateUpdateBatchSize", json!(128)),
+        ("ConsulCoordinateUpdateMaxBatches", json!(5)),
+        ("ConsulCoordinateUpdatePeriod", json!("5s")),
+        ("ConsulServerHealthInterval", json!("2s")),
+        ("DisableAnonymousSignature", json!(true)),
+        ("DisableUpdateCheck", json!(true)),
+        ("DisableHTTPUnprintableCharFilter", json!(false)),
+        ("DisableHostNodeID", json!(true)),
+        ("EnterpriseRuntimeConfig", json!({})),
+        ("GossipWANGossipInterval", json!("500ms")),
+        ("GossipWANGossipNodes", json!(3)),
+        ("GossipWANProbeInterval", json!("5s")),
+        ("GossipWANProbeTimeout", json!("3s")),
+        ("GossipWANRetransmitMult", json!(4)),
+        ("GossipWANSuspicionMult", json!(6)),
+        ("ReconnectTimeoutWAN", json!("72h0m0s")),
+        ("SyncCoordinateRateTarget", json!(64)),
     ]
 }
 

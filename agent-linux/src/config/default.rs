@@ -7,7 +7,8 @@ use agent_core::time::Duration;
 
 use super::layer::Layer;
 use super::runtime::{
-    Autopilot, Config, Dns, Gossip, Http, Limits, Log, LogLevel, Ports, Raft, Soa, UnixSockets,
+    Autopilot, Config, Dns, Gossip, Http, Limits, Log, LogLevel, Ports, Raft, Soa, Telemetry, Tls,
+    UnixSockets, View,
 };
 use super::source::Sources;
 
@@ -38,6 +39,7 @@ impl Default for Config {
             client_addrs: vec![Ipv4Addr::LOCALHOST.into()],
             ports: Ports::default(),
             http_listen: Vec::new(),
+            https_listen: Vec::new(),
             dns_listen: Vec::new(),
             unix_sockets: UnixSockets::default(),
             tagged_addresses: BTreeMap::new(),
@@ -49,6 +51,10 @@ impl Default for Config {
             leave_on_terminate: true,
             skip_leave_on_interrupt: false,
             reconnect_timeout: HOUR.times(72),
+            encrypt: None,
+            encrypt_verify_incoming: true,
+            encrypt_verify_outgoing: true,
+            disable_keyring_file: false,
             gossip_lan: Gossip::default(),
             raft: Raft::default(),
             autopilot: Autopilot::default(),
@@ -60,6 +66,8 @@ impl Default for Config {
             discovery_max_stale: Duration::ZERO,
             limits: Limits::default(),
             http: Http::default(),
+            tls: Tls::default(),
+            translate_wan_addrs: false,
             dns: Dns::default(),
             ui: false,
             services: Vec::new(),
@@ -67,8 +75,13 @@ impl Default for Config {
             enable_script_checks: false,
             enable_local_script_checks: false,
             check_update_interval: Duration::from_secs(300),
+            disable_coordinates: false,
+            sync_coordinate_interval_min: Duration::from_secs(15),
             check_output_max_size: 4096,
             discard_check_output: false,
+            disable_remote_exec: true,
+            watches: Vec::new(),
+            telemetry: Telemetry::default(),
             log: Log::default(),
             sources: Sources::default(),
             written: Layer::default(),
@@ -81,6 +94,7 @@ impl Default for Ports {
         Self {
             dns: Some(8600),
             http: Some(8500),
+            https: None,
             serf_lan: 8301,
             serf_wan: Some(8302),
             server: 8300,
@@ -97,6 +111,7 @@ impl Default for Gossip {
             probe_timeout: Duration::from_millis(500),
             suspicion_mult: 4,
             retransmit_mult: 4,
+            view: View::Full,
         }
     }
 }
@@ -109,13 +124,39 @@ impl Default for Raft {
 
 impl Default for Autopilot {
     fn default() -> Self {
-        Self { cleanup_dead_servers: true, min_quorum: 0 }
+        Self {
+            cleanup_dead_servers: true,
+            min_quorum: 0,
+            last_contact_threshold: Duration::from_millis(200),
+            max_trailing_logs: 250,
+            server_stabilization_time: Duration::from_secs(10),
+        }
     }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { http_max_conns_per_client: 200, kv_max_value_size: VALUE_BYTES_MAX }
+        Self {
+            http_max_conns_per_client: 200,
+            https_handshake_timeout: Duration::from_secs(5),
+            rpc_max_conns_per_client: 100,
+            rpc_handshake_timeout: Duration::from_secs(5),
+            rpc_rate: -1.0,
+            rpc_max_burst: 1000,
+            kv_max_value_size: VALUE_BYTES_MAX,
+            txn_max_req_len: VALUE_BYTES_MAX,
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            block_endpoints: Vec::new(),
+            allow_write_from: Vec::new(),
+            response_headers: BTreeMap::new(),
+            use_cache: true,
+        }
     }
 }
 
@@ -128,6 +169,8 @@ impl Default for Dns {
             recursor_timeout: Duration::from_secs(2),
             allow_stale: true,
             max_stale: HOUR.times(87_600),
+            use_cache: false,
+            cache_max_age: Duration::ZERO,
             node_ttl: Duration::ZERO,
             service_ttl: BTreeMap::new(),
             only_passing: false,
@@ -137,6 +180,22 @@ impl Default for Dns {
             disable_compression: false,
             node_meta_txt: true,
             soa: Soa { refresh: 3600, retry: 600, expire: 86_400, min_ttl: 0 },
+        }
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            host: String::new(),
+            prefix: "consul".to_owned(),
+            filter: Vec::new(),
+            filter_default: true,
+            prometheus_retention_time: Duration::ZERO,
+            statsd_address: None,
+            statsite_address: None,
+            dogstatsd_addr: None,
+            dogstatsd_tags: Vec::new(),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Fields of a JSON object read as Go's `encoding/json` reads them into a struct: names in any
 //! case, types strict, `null` ignored, faults in Go's words.
 
+use base64::DecodeError;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -24,6 +27,8 @@ pub enum Error {
     },
     /// A text that is no Go duration; carries Go's words.
     Duration(String),
+    /// A text that is no base64; carries Go's words.
+    Base64(String),
     /// Fields that are well-formed but do not fit together; carries Consul's words.
     Invalid(&'static str),
 }
@@ -36,18 +41,32 @@ impl fmt::Display for Error {
                 write!(f, "json: cannot unmarshal {found} into Go value of type {want}")
             }
             Self::Type { found, field, want } => {
+                // Go names the struct only where it has a name.
+                let dot = if field.contains('.') { "" } else { "." };
                 write!(
                     f,
-                    "json: cannot unmarshal {found} into Go struct field .{field} of type {want}"
+                    "json: cannot unmarshal {found} into Go struct field {dot}{field} of type \
+                     {want}"
                 )
             }
-            Self::Duration(text) => f.write_str(text),
+            Self::Duration(text) | Self::Base64(text) => f.write_str(text),
             Self::Invalid(text) => f.write_str(text),
         }
     }
 }
 
 impl std::error::Error for Error {}
+
+impl Error {
+    /// The same fault, its field preceded by the struct and the fields that it is in.
+    #[must_use]
+    pub(crate) fn within(mut self, place: &str) -> Self {
+        if let Self::Type { field, .. } = &mut self {
+            field.insert_str(0, place);
+        }
+        self
+    }
+}
 
 /// The fields of one object, each handed out once.
 pub(crate) struct Fields(serde_json::map::IntoIter);
@@ -79,6 +98,12 @@ pub(crate) trait GoType: Sized {
     fn string(self, key: &str) -> Result<String, Error>;
     /// Reads a whole number that fits Go's `int`.
     fn int(self, key: &str) -> Result<i64, Error>;
+    /// Reads a whole number that fits Go's `uint64`.
+    fn uint(self, key: &str) -> Result<u64, Error>;
+    /// Reads bytes in base64.
+    fn bytes(self, key: &str) -> Result<Vec<u8>, Error>;
+    /// Reads a number.
+    fn float(self, key: &str) -> Result<f64, Error>;
     /// Reads a boolean.
     fn bool(self, key: &str) -> Result<bool, Error>;
     /// Reads a list of `want`.
@@ -114,6 +139,28 @@ impl GoType for Value {
             }),
             other => Err(mismatch(other, key, "int")),
         }
+    }
+
+    fn uint(self, key: &str) -> Result<u64, Error> {
+        match &self {
+            Self::Number(number) => number.as_u64().ok_or_else(|| Error::Type {
+                found: format!("number {number}"),
+                field: key.to_owned(),
+                want: "uint64",
+            }),
+            other => Err(mismatch(other, key, "uint64")),
+        }
+    }
+
+    fn bytes(self, key: &str) -> Result<Vec<u8>, Error> {
+        match self {
+            Self::String(text) => go_base64(&text).map_err(Error::Base64),
+            other => Err(mismatch(&other, key, "[]uint8")),
+        }
+    }
+
+    fn float(self, key: &str) -> Result<f64, Error> {
+        self.as_f64().ok_or_else(|| mismatch(&self, key, "float64"))
     }
 
     fn bool(self, key: &str) -> Result<bool, Error> {
@@ -170,7 +217,7 @@ pub(crate) fn from_nanos(nanos: i64) -> Duration {
 }
 
 /// Says what Go's `time.ParseDuration` says about a text that it refuses.
-pub(crate) fn go_fault(text: &str) -> String {
+pub fn go_fault(text: &str) -> String {
     let digits = text.trim_start_matches(['-', '+']);
     let rest = digits.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
     let unit: String = rest.chars().take_while(|c| *c != '.' && !c.is_ascii_digit()).collect();
@@ -245,4 +292,21 @@ pub fn os_text(error: &std::io::Error) -> String {
         Some(first) => first.to_lowercase().chain(chars).collect(),
         None => String::new(),
     }
+}
+/// Reads base64, with Go's words for what is none.
+///
+/// # Errors
+///
+/// The words.
+pub(crate) fn go_base64(text: &str) -> Result<Vec<u8>, String> {
+    BASE64.decode(text).map_err(|error| {
+        let at = match error {
+            DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
+            // Go points to the group of four that is not whole.
+            DecodeError::InvalidLength(_) | DecodeError::InvalidPadding => {
+                text.trim_end_matches('=').len() / 4 * 4
+            }
+        };
+        format!("illegal base64 data at input byte {at}")
+    })
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::definition::{CheckDefinition, Error as DefinitionError, ServiceDefinition};
 use super::field::go_fault;
 use super::setting::{self, Kind, Setting};
+use super::watch::Watch;
 
 /// Why a configuration was refused.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -230,6 +231,7 @@ fn checked(setting: &Setting, value: Value, origin: &str) -> Result<Value, Error
         Kind::Services => return services(key, value, origin),
         Kind::Check => return checks(key, Value::Array(vec![value]), origin),
         Kind::Checks => return checks(key, value, origin),
+        Kind::Watches => return watches(key, value, origin),
         Kind::Any => return Ok(value),
         Kind::Bool => "bool",
         Kind::Int | Kind::Port => "int",
@@ -308,6 +310,20 @@ fn checks(key: &str, value: Value, origin: &str) -> Result<Value, Error> {
     Ok(Value::Array(items))
 }
 
+/// Checks a list of watches; one object is a list of one.
+fn watches(key: &str, value: Value, origin: &str) -> Result<Value, Error> {
+    let mut items = blocks(key, value, origin)?;
+    for (at, item) in items.iter_mut().enumerate() {
+        straighten(item);
+        Watch::from_json(item.clone()).map_err(|what| Error::Value {
+            origin: origin.to_owned(),
+            key: format!("{key}[{at}]"),
+            what,
+        })?;
+    }
+    Ok(Value::Array(items))
+}
+
 /// Opens a list of blocks, lists of lists too: HCL repeats blocks, JSON may give either.
 fn blocks(key: &str, value: Value, origin: &str) -> Result<Vec<Value>, Error> {
     match value {
@@ -348,6 +364,7 @@ fn in_definition(at: &str, origin: &str, error: &DefinitionError) -> Error {
         }
         DefinitionError::Type { .. }
         | DefinitionError::Duration(_)
+        | DefinitionError::Base64(_)
         | DefinitionError::Invalid(_) => {
             Error::Value { origin, key: at.to_owned(), what: error.to_string() }
         }

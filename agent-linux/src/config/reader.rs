@@ -66,6 +66,11 @@ impl<'a> Reader<'a> {
         self.entry(key).and_then(|entry| entry.value.as_i64()).unwrap_or(default)
     }
 
+    /// Reads any number.
+    pub(super) fn float(&self, key: &'static str, default: f64) -> f64 {
+        self.entry(key).and_then(|entry| entry.value.as_f64()).unwrap_or(default)
+    }
+
     /// Reads a number that is not negative and fits `T`.
     pub(super) fn count<T: TryFrom<i64>>(&self, key: &'static str, default: T) -> Result<T, Error> {
         let Some(value) = self.entry(key).and_then(|entry| entry.value.as_i64()) else {

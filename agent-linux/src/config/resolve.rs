@@ -11,16 +11,20 @@ use super::address::{self, Addresses};
 use super::cidr::Cidr;
 use super::definition::{CheckDefinition, ServiceDefinition};
 use super::field::from_nanos;
+use super::field::go_base64;
+use super::gossip;
 use super::layer::{Error, Layer};
+use super::operation;
 use super::reader::Reader;
 use super::runtime::{
-    Autopilot, Config, Dns, Gossip, Http, Limits, Listen, Log, LogLevel, Ports, Raft, Soa,
-    UnixSockets,
+    Autopilot, Config, Dns, Http, Limits, Listen, Log, LogLevel, Ports, Raft, Soa, UnixSockets,
 };
 use super::setting::{self, Effect};
 use super::source::Sources;
 use super::template::{self, Interface};
+use super::tls;
 use super::verify;
+use super::watch::Watch;
 
 impl Config {
     /// Reads everything that `sources` names and makes a configuration of it; the second part are
@@ -58,6 +62,13 @@ impl Config {
             node_meta: new.node_meta,
             services: new.services,
             checks: new.checks,
+            watches: new.watches,
+            tls: new.tls,
+            limits: Limits {
+                rpc_rate: new.limits.rpc_rate,
+                rpc_max_burst: new.limits.rpc_max_burst,
+                ..self.limits
+            },
             log: Log { level: new.log.level, ..self.log.clone() },
             written,
             ..self.clone()
@@ -75,7 +86,7 @@ impl Config {
         verify::refuse_unsafe(&layer)?;
         verify::warn_without_effect(&layer, warnings);
         let reader = Reader::new(&layer);
-        let mut config = assemble(&reader, sources, host)?;
+        let mut config = assemble(&reader, sources, host, warnings)?;
         verify::verify(&config, &reader, warnings)?;
         config.written = layer;
         Ok(config)
@@ -87,6 +98,7 @@ pub(super) fn assemble(
     reader: &Reader<'_>,
     sources: Sources,
     host: &[Interface],
+    warnings: &mut Vec<String>,
 ) -> Result<Config, Error> {
     let mut config = Config { dev: sources.dev, sources, ..Config::default() };
     identity(&mut config, reader)?;
@@ -95,8 +107,12 @@ pub(super) fn assemble(
     consensus(&mut config, reader)?;
     requests(&mut config, reader)?;
     config.http = http(reader)?;
+    config.tls = tls::tls(reader, config.server, warnings)?;
     config.dns = dns(reader, host)?;
     health(&mut config, reader)?;
+    config.disable_remote_exec = reader.bool("disable_remote_exec", config.disable_remote_exec);
+    config.watches = watches(reader)?;
+    config.telemetry = operation::telemetry(reader)?;
     config.log = log(reader)?;
     Ok(config)
 }
@@ -121,6 +137,7 @@ fn network(c: &mut Config, r: &Reader<'_>, host: &[Interface]) -> Result<(), Err
     c.ports = ports(r, c.ports)?;
     let addresses = Addresses::find(r, host)?;
     c.http_listen = addresses.listen(r, "addresses.http", c.ports.http, host)?;
+    c.https_listen = addresses.listen(r, "addresses.https", c.ports.https, host)?;
     c.dns_listen = dns_listen(r, &addresses, c.ports.dns, host)?;
     c.tagged_addresses = tagged_addresses(r, &addresses);
     c.bind_addr = addresses.bind;
@@ -146,16 +163,21 @@ fn membership(c: &mut Config, r: &Reader<'_>) -> Result<(), Error> {
     c.leave_on_terminate = r.bool("leave_on_terminate", !c.server);
     c.skip_leave_on_interrupt = r.bool("skip_leave_on_interrupt", c.server);
     c.reconnect_timeout = r.span("reconnect_timeout", c.reconnect_timeout)?;
-    let g = c.gossip_lan;
-    c.gossip_lan = Gossip {
-        gossip_nodes: r.count("gossip_lan.gossip_nodes", g.gossip_nodes)?,
-        gossip_interval: r.span("gossip_lan.gossip_interval", g.gossip_interval)?,
-        probe_interval: r.span("gossip_lan.probe_interval", g.probe_interval)?,
-        probe_timeout: r.span("gossip_lan.probe_timeout", g.probe_timeout)?,
-        suspicion_mult: r.count("gossip_lan.suspicion_mult", g.suspicion_mult)?,
-        retransmit_mult: r.count("gossip_lan.retransmit_mult", g.retransmit_mult)?,
-    };
+    c.encrypt = encrypt(r)?;
+    c.encrypt_verify_incoming = r.bool("encrypt_verify_incoming", c.encrypt_verify_incoming);
+    c.encrypt_verify_outgoing = r.bool("encrypt_verify_outgoing", c.encrypt_verify_outgoing);
+    c.disable_keyring_file = r.bool("disable_keyring_file", c.disable_keyring_file);
+    c.gossip_lan = gossip::read(r, c.gossip_lan, c.server)?;
     Ok(())
+}
+
+/// Reads the key of gossip; its length is checked where it is used.
+fn encrypt(r: &Reader<'_>) -> Result<Option<String>, Error> {
+    let Some(key) = r.some_text("encrypt") else { return Ok(None) };
+    match go_base64(key) {
+        Ok(_) => Ok(Some(key.to_owned())),
+        Err(error) => Err(r.fault("encrypt", format!("has invalid key: {error}"))),
+    }
 }
 
 /// Reads what servers and the leader do.
@@ -165,6 +187,11 @@ fn consensus(c: &mut Config, r: &Reader<'_>) -> Result<(), Error> {
     c.autopilot = Autopilot {
         cleanup_dead_servers: r.bool("autopilot.cleanup_dead_servers", a.cleanup_dead_servers),
         min_quorum: r.count("autopilot.min_quorum", a.min_quorum)?,
+        last_contact_threshold: r
+            .span("autopilot.last_contact_threshold", a.last_contact_threshold)?,
+        max_trailing_logs: r.count("autopilot.max_trailing_logs", a.max_trailing_logs)?,
+        server_stabilization_time: r
+            .span("autopilot.server_stabilization_time", a.server_stabilization_time)?,
     };
     c.session_ttl_min = r.span("session_ttl_min", c.session_ttl_min)?;
     c.rpc_hold_timeout = r.span("performance.rpc_hold_timeout", c.rpc_hold_timeout)?;
@@ -181,8 +208,17 @@ fn requests(c: &mut Config, r: &Reader<'_>) -> Result<(), Error> {
     let http = "limits.http_max_conns_per_client";
     c.limits = Limits {
         http_max_conns_per_client: r.count(http, l.http_max_conns_per_client)?,
+        https_handshake_timeout: r
+            .span("limits.https_handshake_timeout", l.https_handshake_timeout)?,
+        rpc_max_conns_per_client: r
+            .count("limits.rpc_max_conns_per_client", l.rpc_max_conns_per_client)?,
+        rpc_handshake_timeout: r.span("limits.rpc_handshake_timeout", l.rpc_handshake_timeout)?,
+        rpc_rate: r.float("limits.rpc_rate", l.rpc_rate),
+        rpc_max_burst: r.count("limits.rpc_max_burst", l.rpc_max_burst)?,
         kv_max_value_size: r.count("limits.kv_max_value_size", l.kv_max_value_size)?,
+        txn_max_req_len: r.count("limits.txn_max_req_len", l.txn_max_req_len)?,
     };
+    c.translate_wan_addrs = r.bool("translate_wan_addrs", c.translate_wan_addrs);
     c.ui = r.bool("ui", r.bool("ui_config.enabled", c.ui));
     Ok(())
 }
@@ -195,6 +231,9 @@ fn health(c: &mut Config, r: &Reader<'_>) -> Result<(), Error> {
     c.enable_local_script_checks =
         r.bool("enable_local_script_checks", false) || c.enable_script_checks;
     c.check_update_interval = r.span("check_update_interval", c.check_update_interval)?;
+    c.disable_coordinates = r.bool("disable_coordinates", false);
+    c.sync_coordinate_interval_min =
+        r.span("sync_coordinate_interval_min", c.sync_coordinate_interval_min)?;
     c.check_output_max_size = check_output_max_size(r, c.check_output_max_size)?;
     c.discard_check_output = r.bool("discard_check_output", c.discard_check_output);
     Ok(())
@@ -211,7 +250,7 @@ fn bootstrap_expect(r: &Reader<'_>) -> Result<usize, Error> {
 }
 
 /// Reads the host's name.
-fn host_name() -> String {
+pub(super) fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()
 }
@@ -225,6 +264,7 @@ fn ports(r: &Reader<'_>, p: Ports) -> Result<Ports, Error> {
     Ok(Ports {
         dns: r.port("ports.dns", p.dns)?,
         http: r.port("ports.http", p.http)?,
+        https: r.port("ports.https", p.https)?,
         serf_lan: needed("ports.serf_lan", p.serf_lan)?,
         serf_wan: r.port("ports.serf_wan", p.serf_wan)?,
         server: needed("ports.server", p.server)?,
@@ -291,6 +331,22 @@ fn raft(r: &Reader<'_>, default: Raft) -> Result<Raft, Error> {
             return Err(r.fault("performance.raft_multiplier", what));
         }
     };
+    // Nothing hangs on them here, but what cannot be is a mistake of who wrote it.
+    match r.int("protocol", 0) {
+        ..=0 | 2..=3 => {}
+        other => {
+            let how = if other < 2 { "low" } else { "high" };
+            let what = format!("Protocol version '{other}' too {how}. Must be in range: [2, 3]");
+            return Err(r.fault("protocol", what));
+        }
+    }
+    match r.int("raft_protocol", 0) {
+        ..=3 => {}
+        other => {
+            let what = format!("Protocol version {other} must be >= 1 and <= 3");
+            return Err(r.fault("raft_protocol", what));
+        }
+    }
     let or = |value: u64, default| if value == 0 { default } else { value };
     Ok(Raft {
         multiplier,
@@ -309,6 +365,7 @@ fn http(r: &Reader<'_>) -> Result<Http, Error> {
         block_endpoints: r.texts("http_config.block_endpoints"),
         allow_write_from: r.texts(key).into_iter().map(cidr).collect::<Result<_, _>>()?,
         response_headers: r.text_map("http_config.response_headers"),
+        use_cache: r.bool("http_config.use_cache", true),
     })
 }
 
@@ -329,6 +386,8 @@ fn dns(r: &Reader<'_>, host: &[Interface]) -> Result<Dns, Error> {
         recursor_timeout: r.span("dns_config.recursor_timeout", d.recursor_timeout)?,
         allow_stale: r.bool("dns_config.allow_stale", d.allow_stale),
         max_stale: r.span("dns_config.max_stale", d.max_stale)?,
+        use_cache: r.bool("dns_config.use_cache", d.use_cache),
+        cache_max_age: r.span("dns_config.cache_max_age", d.cache_max_age)?,
         node_ttl: r.span("dns_config.node_ttl", d.node_ttl)?,
         service_ttl,
         only_passing: r.bool("dns_config.only_passing", d.only_passing),
@@ -364,6 +423,13 @@ fn checks(r: &Reader<'_>) -> Result<Vec<CheckDefinition>, Error> {
             .map_err(|error| r.fault("checks", error.to_string()))
     };
     r.list("checks").iter().map(read).collect()
+}
+
+/// Reads the watches.
+fn watches(r: &Reader<'_>) -> Result<Vec<Watch>, Error> {
+    let read =
+        |value: &Value| Watch::from_json(value.clone()).map_err(|error| r.fault("watches", error));
+    r.list("watches").iter().map(read).collect()
 }
 
 /// Reads the bytes of output kept.

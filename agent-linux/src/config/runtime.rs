@@ -10,6 +10,7 @@ use super::cidr::Cidr;
 use super::definition::{CheckDefinition, ServiceDefinition};
 use super::layer::Layer;
 use super::source::Sources;
+use super::watch::Watch;
 
 /// Everything that parts of the agent are told at start; names follow Consul's keys.
 #[derive(Clone, PartialEq, Debug)]
@@ -49,6 +50,8 @@ pub struct Config {
     pub ports: Ports,
     /// Where HTTP listens.
     pub http_listen: Vec<Listen>,
+    /// Where HTTPS listens.
+    pub https_listen: Vec<Listen>,
     /// Where DNS listens, UDP and TCP.
     pub dns_listen: Vec<SocketAddr>,
     /// Owner and mode of Unix sockets.
@@ -72,6 +75,14 @@ pub struct Config {
     pub skip_leave_on_interrupt: bool,
     /// Time a failed member is kept before it is reaped. Default: 72 h; at least 8 h.
     pub reconnect_timeout: Duration,
+    /// Key of encrypted gossip in base64, checked to be that.
+    pub encrypt: Option<String>,
+    /// Whether gossip that is not encrypted is dropped. Default: true.
+    pub encrypt_verify_incoming: bool,
+    /// Whether gossip is sent encrypted only. Default: true.
+    pub encrypt_verify_outgoing: bool,
+    /// Whether keys are kept in no file.
+    pub disable_keyring_file: bool,
     /// LAN gossip's clockwork.
     pub gossip_lan: Gossip,
 
@@ -96,6 +107,10 @@ pub struct Config {
     pub limits: Limits,
     /// HTTP edge.
     pub http: Http,
+    /// TLS of the HTTP edge.
+    pub tls: Tls,
+    /// Whether answers tell that addresses of other datacentres are those of the WAN.
+    pub translate_wan_addrs: bool,
     /// DNS edge.
     pub dns: Dns,
     /// Whether the web interface is served.
@@ -111,11 +126,22 @@ pub struct Config {
     pub enable_local_script_checks: bool,
     /// Time after which a check's changed output alone is told to the catalog. Default: 5 min.
     pub check_update_interval: Duration,
+    /// Whether network coordinates are switched off. Default: false.
+    pub disable_coordinates: bool,
+    /// Least time between two updates of this node's coordinate. Default: 15 s.
+    pub sync_coordinate_interval_min: Duration,
     /// Bytes of a check's output kept. Default: 4096.
     pub check_output_max_size: usize,
     /// Whether a check's output is thrown away.
     pub discard_check_output: bool,
 
+    /// Whether `reeve exec` is refused. Default: true.
+    pub disable_remote_exec: bool,
+    /// Watches, started anew where a reload changes them.
+    pub watches: Vec<Watch>,
+
+    /// Metrics.
+    pub telemetry: Telemetry,
     /// Logs.
     pub log: Log,
     /// The files, flags and fragments that this was made from, for a reload.
@@ -131,6 +157,8 @@ pub struct Ports {
     pub dns: Option<u16>,
     /// HTTP. Default: 8500.
     pub http: Option<u16>,
+    /// HTTPS. Default: none.
+    pub https: Option<u16>,
     /// LAN gossip, UDP and TCP. Default: 8301.
     pub serf_lan: u16,
     /// WAN gossip. Default: 8302.
@@ -163,17 +191,29 @@ pub struct UnixSockets {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Gossip {
     /// Members that one round of gossip reaches. Default: 3.
-    pub gossip_nodes: usize,
+    pub gossip_nodes: u32,
     /// Time between two rounds of gossip. Default: 200 ms.
     pub gossip_interval: Duration,
     /// Time between two probes. Default: 1 s.
     pub probe_interval: Duration,
-    /// Time for a probe's answer before others are asked to help. Default: 500 ms.
+    /// Time for a probe's answer before others are asked to help, at most `probe_interval`.
+    /// Default: 500 ms.
     pub probe_timeout: Duration,
     /// Factor on the time of suspicion. Default: 4.
     pub suspicion_mult: u32,
     /// Factor on the number of retransmissions. Default: 4.
     pub retransmit_mult: u32,
+    /// Whether the agent knows every member. Default: full.
+    pub view: View,
+}
+
+/// How much of the LAN pool an agent knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum View {
+    /// Every member.
+    Full,
+    /// A few contacts, whatever the pool's size: for clients in pools of many thousands.
+    Partial,
 }
 
 /// Consensus.
@@ -195,19 +235,38 @@ pub struct Autopilot {
     pub cleanup_dead_servers: bool,
     /// Servers below which none is removed. Default: 0.
     pub min_quorum: u64,
+    /// Silence that a healthy server may have. Default: 200 ms.
+    pub last_contact_threshold: Duration,
+    /// Entries that a healthy server may lag. Default: 250.
+    pub max_trailing_logs: u64,
+    /// Time that a new server must be healthy before it votes: shown, and not yet heeded. Default:
+    /// 10 s.
+    pub server_stabilization_time: Duration,
 }
 
 /// Bounds on requests.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Limits {
     /// HTTP connections from one address, 0 for no bound. Default: 200.
     pub http_max_conns_per_client: usize,
+    /// Time for a TLS handshake. Default: 5 s.
+    pub https_handshake_timeout: Duration,
+    /// RPC connections from one address, 0 for no bound. Default: 100.
+    pub rpc_max_conns_per_client: u32,
+    /// Time for an RPC connection's first byte. Default: 5 s.
+    pub rpc_handshake_timeout: Duration,
+    /// Requests to servers a second, negative for no bound. Default: -1.
+    pub rpc_rate: f64,
+    /// Such requests at once. Default: 1000.
+    pub rpc_max_burst: u32,
     /// Bytes of a key's value. Default: 524288.
     pub kv_max_value_size: usize,
+    /// Bytes of a transaction; a larger `kv_max_value_size` counts instead. Default: 524288.
+    pub txn_max_req_len: usize,
 }
 
 /// HTTP edge.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Http {
     /// Path prefixes that are refused.
     pub block_endpoints: Vec<String>,
@@ -215,6 +274,39 @@ pub struct Http {
     pub allow_write_from: Vec<Cidr>,
     /// Headers added to every answer.
     pub response_headers: BTreeMap<String, String>,
+    /// Whether `?cached` is heeded. Default: true.
+    pub use_cache: bool,
+}
+
+/// TLS of the HTTP edge.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Tls {
+    /// PEM file of the certificate and what leads to its authority.
+    pub cert_file: Option<PathBuf>,
+    /// PEM file of its key.
+    pub key_file: Option<PathBuf>,
+    /// PEM file of the authorities that clients' certificates come from.
+    pub ca_file: Option<PathBuf>,
+    /// Directory of such files, asked if there is no `ca_file`.
+    pub ca_path: Option<PathBuf>,
+    /// Oldest version spoken. Default: 1.2.
+    pub min_version: TlsVersion,
+    /// Names of the cipher suites of TLS 1.2 that may be used; empty for all.
+    pub cipher_suites: Vec<String>,
+    /// Whether the agent's order of cipher suites counts, not the client's.
+    pub prefer_server_cipher_suites: bool,
+    /// Whether clients need a certificate.
+    pub verify_incoming: bool,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    #[default]
+    Tls12,
+    /// RFC 8446.
+    Tls13,
 }
 
 /// DNS edge.
@@ -232,6 +324,10 @@ pub struct Dns {
     pub allow_stale: bool,
     /// Age beyond which an answer is asked for again from the leader. Default: 87600 h.
     pub max_stale: Duration,
+    /// Whether answers may come from the agent's cache.
+    pub use_cache: bool,
+    /// Age that such an answer may have, zero for any. Default: 0.
+    pub cache_max_age: Duration,
     /// TTL of nodes. Default: 0.
     pub node_ttl: Duration,
     /// TTL of services by name; a trailing `*` is a prefix.
@@ -263,6 +359,29 @@ pub struct Soa {
     pub expire: u32,
     /// Default: 0.
     pub min_ttl: u32,
+}
+
+/// Metrics.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Telemetry {
+    /// Name of the host, which gauges carry; empty with `disable_hostname`.
+    pub host: String,
+    /// Prefix of all names. Default: `consul`.
+    pub prefix: String,
+    /// Starts of names, and whether they are shown.
+    pub filter: Vec<(String, bool)>,
+    /// Whether names that no filter fits are shown. Default: true.
+    pub filter_default: bool,
+    /// Above zero, `/v1/agent/metrics` also answers Prometheus.
+    pub prometheus_retention_time: Duration,
+    /// Address of a statsd.
+    pub statsd_address: Option<String>,
+    /// Address of a statsite.
+    pub statsite_address: Option<String>,
+    /// Address of a dogstatsd.
+    pub dogstatsd_addr: Option<String>,
+    /// Tags on each line to dogstatsd.
+    pub dogstatsd_tags: Vec<String>,
 }
 
 /// How much is logged.

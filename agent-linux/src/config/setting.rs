@@ -47,6 +47,8 @@ pub enum Kind {
     Check,
     /// A list of checks.
     Checks,
+    /// A list of watches.
+    Watches,
     /// Anything; not looked into.
     Any,
 }

@@ -191,6 +191,7 @@ fn from_flag(setting: &Setting, text: &str) -> Result<Value, String> {
         | Kind::Services
         | Kind::Check
         | Kind::Checks
+        | Kind::Watches
         | Kind::Any => Ok(Value::String(text.to_owned())),
     }
 }

@@ -1,7 +1,8 @@
 //! The settings that have an effect, one row each.
 
 use super::setting::Kind::{
-    Bool, Check, Checks, Int, Port, Service, Services, Span, SpanMap, Text, TextMap, Texts,
+    Bool, Check, Checks, Float, Int, Port, Service, Services, Span, SpanMap, Text, TextMap, Texts,
+    Watches,
 };
 use super::setting::{Setting, works};
 
@@ -33,9 +34,11 @@ pub(super) const SETTINGS: &[Setting] = &[
     works("client_addr", Text, "Addresses that HTTP and DNS bind to, space between.")
         .flag("client"),
     works("addresses.http", Text, "Addresses that HTTP binds to, `unix://` too."),
+    works("addresses.https", Text, "Addresses that HTTPS binds to, `unix://` too."),
     works("addresses.dns", Text, "Addresses that DNS binds to."),
     works("ports.dns", Port, "Port of DNS, -1 for none. Default: 8600.").flag("dns-port"),
     works("ports.http", Port, "Port of HTTP, -1 for none. Default: 8500.").flag("http-port"),
+    works("ports.https", Port, "Port of HTTPS, -1 for none. Default: -1.").flag("https-port"),
     works("ports.serf_lan", Port, "Port of LAN gossip. Default: 8301.").flag("serf-lan-port"),
     works("ports.serf_wan", Port, "Port of WAN gossip, -1 for none. Default: 8302.")
         .flag("serf-wan-port"),
@@ -55,6 +58,12 @@ pub(super) const SETTINGS: &[Setting] = &[
     works("retry_max", Int, "Tries to join before giving up, 0 for no end.").flag("retry-max"),
     works("rejoin_after_leave", Bool, "Joins the old members again after a leave.")
         .flag("rejoin"),
+    works("encrypt", Text, "Key of encrypted gossip: 16, 24 or 32 bytes, in base64.")
+        .flag("encrypt"),
+    works("encrypt_verify_incoming", Bool, "Drops gossip that is not encrypted. Default: true."),
+    works("encrypt_verify_outgoing", Bool, "Sends gossip encrypted only. Default: true."),
+    works("disable_keyring_file", Bool, "Keeps no keyring file: the key is that of -encrypt.")
+        .flag("disable-keyring-file"),
     works("leave_on_terminate", Bool, "Leaves at SIGTERM. Default: true for clients."),
     works("skip_leave_on_interrupt", Bool, "Does not leave at SIGINT. Default: true for servers."),
     works("reconnect_timeout", Span, "Time until a failed member is forgotten. Default: 72h."),
@@ -64,15 +73,25 @@ pub(super) const SETTINGS: &[Setting] = &[
     works("gossip_lan.probe_timeout", Span, "Time for a probe's answer."),
     works("gossip_lan.suspicion_mult", Int, "Factor on the time of suspicion."),
     works("gossip_lan.retransmit_mult", Int, "Factor on retransmissions."),
+    works("gossip_lan.view", Text, "Members known: full, or partial for clients of large pools."),
 
     // Consensus.
     works("performance.raft_multiplier", Int, "Factor on raft's times, 1 to 10. Default: 1."),
     works("performance.leave_drain_time", Span, "Time for requests to drain at a leave."),
     works("performance.rpc_hold_timeout", Span, "Time that RPC waits for a leader."),
+    works("protocol", Int, "Version of gossip, 2 or 3; changes nothing.").flag("protocol"),
+    works("raft_protocol", Int, "Version of raft, up to 3; changes nothing.").flag("raft-protocol"),
     works("raft_snapshot_threshold", Int, "Entries between snapshots."),
     works("raft_trailing_logs", Int, "Entries kept behind a snapshot."),
     works("autopilot.cleanup_dead_servers", Bool, "Removes dead servers when new ones come."),
     works("autopilot.min_quorum", Int, "Servers below which none is removed."),
+    works("autopilot.last_contact_threshold", Span, "Silence that a healthy server may have."),
+    works("autopilot.max_trailing_logs", Int, "Entries that a healthy server may lag."),
+    works(
+        "autopilot.server_stabilization_time",
+        Span,
+        "Time that a server must be healthy before it votes.",
+    ),
     works("session_ttl_min", Span, "Shortest session TTL."),
 
     // Requests.
@@ -81,13 +100,32 @@ pub(super) const SETTINGS: &[Setting] = &[
     works("max_query_time", Span, "Longest blocking time. Default: 600s.").flag("max-query-time"),
     works("discovery_max_stale", Span, "Age up to which any server answers discovery."),
     works("limits.http_max_conns_per_client", Int, "HTTP connections from one address."),
+    works("limits.https_handshake_timeout", Span, "Time for a TLS handshake. Default: 5s."),
+    works("limits.rpc_max_conns_per_client", Int, "RPC connections from one address."),
+    works("limits.rpc_rate", Float, "Requests to servers a second, -1 for no bound.").reloads(),
+    works("limits.rpc_max_burst", Int, "Such requests at once. Default: 1000.").reloads(),
+    works("limits.rpc_handshake_timeout", Span, "Time for an RPC connection's first byte."),
     works("limits.kv_max_value_size", Int, "Bytes of a key's value."),
+    works("limits.txn_max_req_len", Int, "Bytes of a transaction."),
     works("http_config.block_endpoints", Texts, "Path prefixes that are refused."),
     works("http_config.allow_write_http_from", Texts,
         "Network that may write, in CIDR form. May be repeated.").flag("allow-write-http-from"),
     works("http_config.response_headers", TextMap, "Headers added to every answer."),
+    works("translate_wan_addrs", Bool, "Said in answers; one datacenter needs no more."),
+    works("http_config.use_cache", Bool, "Heeds `?cached`. Default: true."),
     works("ui", Bool, "Serves the web interface.").flag("ui"),
     works("ui_config.enabled", Bool, "Serves the web interface."),
+
+    // TLS of the HTTP API.
+    works("cert_file", Text, "Certificate of HTTPS, and what leads to its authority.").reloads(),
+    works("key_file", Text, "Private key of the certificate.").reloads(),
+    works("ca_file", Text, "Authorities that certificates of clients come from.").reloads(),
+    works("ca_path", Text, "Directory of such authorities.").reloads(),
+    works("tls_min_version", Text, "Oldest TLS spoken: tls12 or tls13. Default: tls12.").reloads(),
+    works("tls_cipher_suites", Text, "Cipher suites of TLS 1.2, comma between.").reloads(),
+    works("tls_prefer_server_cipher_suites", Bool, "The agent's order counts.").reloads(),
+    works("verify_incoming", Bool, "Clients of HTTPS need a certificate; clients only.").reloads(),
+    works("verify_incoming_https", Bool, "Clients of HTTPS need a certificate.").reloads(),
 
     // DNS.
     works("domain", Text, "Domain that DNS answers for. Default: consul.").flag("domain"),
@@ -95,6 +133,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     works("recursors", Texts, "DNS server for other names. May be repeated.").flag("recursor"),
     works("dns_config.allow_stale", Bool, "Lets any server answer."),
     works("dns_config.max_stale", Span, "Age beyond which the leader is asked."),
+    works("dns_config.use_cache", Bool, "Answers from the agent's cache."),
+    works("dns_config.cache_max_age", Span, "Age of cached answers, 0 for any. Default: 0."),
     works("dns_config.node_ttl", Span, "TTL of nodes."),
     works("dns_config.service_ttl", SpanMap, "TTL of services by name or `prefix*`."),
     works("dns_config.only_passing", Bool, "Leaves out instances in warning state."),
@@ -122,6 +162,23 @@ pub(super) const SETTINGS: &[Setting] = &[
     works("check_output_max_size", Int, "Bytes of a check's output kept. Default: 4096.")
         .flag("check_output_max_size"),
     works("discard_check_output", Bool, "Throws the output of checks away."),
+    works("disable_remote_exec", Bool, "Refuses `reeve exec`. Default: true."),
+    works("watches", Watches, "Views of the cluster, and what is done when they change.").reloads(),
+
+    // Coordinates.
+    works("disable_coordinates", Bool, "Switches network coordinates off."),
+    works("sync_coordinate_interval_min", Span, "Time between updates at least. Default: 15s."),
+
+    // Metrics.
+    works("telemetry.disable_hostname", Bool, "Leaves the host's name out of gauges."),
+    works("telemetry.metrics_prefix", Text, "Prefix of all names. Default: consul."),
+    works("telemetry.prefix_filter", Texts, "Starts of names shown (`+`) or hidden (`-`)."),
+    works("telemetry.filter_default", Bool, "Shows names without a filter. Default: true."),
+    works("telemetry.prometheus_retention_time", Span, "Above 0, Prometheus is answered."),
+    works("telemetry.statsd_address", Text, "A statsd, `host:port`."),
+    works("telemetry.statsite_address", Text, "A statsite, `host:port`."),
+    works("telemetry.dogstatsd_addr", Text, "A dogstatsd, `host:port`."),
+    works("telemetry.dogstatsd_tags", Texts, "Tags on each line to dogstatsd."),
 
     // Logs.
     works("log_level", Text, "Least level logged: trace, debug, info, warn or err.")

@@ -68,13 +68,15 @@ fn defaults_are_consuls_but_for_the_raft_multiplier() {
 fn every_setting_that_works_is_asked_for() {
     let layer = Layer::default();
     let reader = Reader::new(&layer);
-    resolve::assemble(&reader, Sources::default(), &host()).unwrap();
+    resolve::assemble(&reader, Sources::default(), &host(), &mut Vec::new()).unwrap();
     for setting in setting::all() {
         match setting.effect {
             Effect::Start | Effect::Reload => {
                 assert!(reader.was_asked(setting.key), "{} is never read", setting.key);
             }
-            Effect::Later | Effect::Nothing | Effect::Enterprise | Effect::Refused => {
+            // Some are kept, and shown, before they have an effect.
+            Effect::Later => {}
+            Effect::Nothing | Effect::Enterprise | Effect::Refused => {
                 assert!(!reader.was_asked(setting.key), "{} is read", setting.key);
             }
         }
@@ -163,12 +165,17 @@ fn settings_that_do_not_do_stop_the_start() {
             "'bootstrap_expect > 0' and 'bootstrap = true' are mutually exclusive",
         ),
         ("performance { raft_multiplier = 20 }", "cannot be 20. Must be between 1 and 10"),
+        ("protocol = 9", "Protocol version '9' too high. Must be in range: [2, 3]"),
+        ("protocol = 1", "Protocol version '1' too low. Must be in range: [2, 3]"),
+        ("raft_protocol = 4", "Protocol version 4 must be >= 1 and <= 3"),
         ("autopilot { min_quorum = -1 }", "cannot be -1. Must be greater than or equal"),
         ("node_id = \"abc\"", "node_id: specified NodeID is invalid"),
         ("node_meta { consul-x = \"b\" }", "Key prefix 'consul-' is reserved for internal use"),
         ("log_level = \"foo\"", "Invalid log level: foo. Valid log levels are:"),
         ("check { name = \"b\" }", "Invalid check: TTL must be > 0 for TTL checks"),
         ("service { port = 1 }", "Missing service name"),
+        ("limits { kv_max_value_size = 8388608 }", "Must be at most 3866624"),
+        ("limits { txn_max_req_len = 8388608 }", "limits.txn_max_req_len: cannot be 8388608"),
         ("check_output_max_size = 0", "must be positive, to discard check output use"),
         ("recursors = [\"foo\"]", "recursors: invalid ip address: foo"),
         ("http_config { allow_write_http_from = [\"x\"] }", "invalid cidr: x"),
@@ -185,12 +192,11 @@ fn settings_that_do_not_do_stop_the_start() {
 #[test]
 fn protection_that_would_not_be_given_stops_the_start() {
     for text in [
-        "encrypt = \"cg8StVXbQJ0gPvMd9o7yrg==\"",
         "acl { enabled = true }",
         "acl_datacenter = \"dc1\"",
-        "verify_incoming = true",
+        "server = true verify_incoming = true",
+        "verify_incoming_rpc = true",
         "verify_outgoing = true",
-        "ports { https = 8501 }",
         "auto_encrypt { tls = true }",
     ] {
         let fault = hcl(text).unwrap_err();
@@ -201,14 +207,25 @@ fn protection_that_would_not_be_given_stops_the_start() {
 }
 
 #[test]
+fn a_gossip_key_is_base64_and_never_shown() {
+    let (config, _) = hcl("encrypt = \"cg8StVXbQJ0gPvMd9o7yrg==\"").unwrap();
+    assert_eq!(config.encrypt.as_deref(), Some("cg8StVXbQJ0gPvMd9o7yrg=="));
+    assert!(config.encrypt_verify_incoming && config.encrypt_verify_outgoing);
+    assert!(config.banner("id").contains("Gossip: true"));
+    let shown = serde_json::Value::from(config.debug_config("id")).to_string();
+    assert!(!shown.contains("cg8St"), "{shown}");
+    let fault = hcl("encrypt = \"zz\"").unwrap_err();
+    assert!(fault.contains("has invalid key: illegal base64 data at input byte 0"), "{fault}");
+}
+
+#[test]
 fn settings_of_consul_without_effect_are_taken_with_a_warning() {
-    let (_, warnings) =
-        hcl("telemetry { prometheus_retention_time = \"24h\" } connect { enabled = true }
-         ca_file = \"x\" segments = [] disable_update_check = true
+    let (_, warnings) = hcl("telemetry { circonus_api_app = \"x\" } connect { enabled = true }
+         acl_ttl = \"1s\" segments = [] disable_update_check = true
          acl { default_policy = \"deny\" }")
-        .unwrap();
+    .unwrap();
     let all = warnings.join("\n");
-    for key in ["telemetry.prometheus_retention_time", "connect.enabled", "ca_file"] {
+    for key in ["telemetry.circonus_api_app", "connect.enabled", "acl_ttl"] {
         assert!(all.contains(&format!("\"{key}\" is not yet effective")), "{all}");
     }
     assert!(all.contains("\"segments\" is a Consul Enterprise configuration"));

@@ -2,19 +2,19 @@
 
 use std::collections::BTreeSet;
 
+use agent_core::model::snapshot::PART_BYTES;
+use agent_core::wire::frame::REQUEST_BYTES_MAX;
 use serde_json::Value;
 
 use super::layer::{Error, Layer};
+use super::meta::{META_PAIRS_MAX, Reserved, check_meta};
 use super::reader::Reader;
 use super::runtime::{Config, Listen, LogLevel};
 use super::setting::{self, Effect};
 
-/// Pairs of metadata that a node may have.
-const META_PAIRS_MAX: usize = 64;
-/// Bytes of a metadata key.
-const META_KEY_BYTES_MAX: usize = 128;
-/// Bytes of a metadata value.
-const META_VALUE_BYTES_MAX: usize = 512;
+/// Bytes of a value or a transaction, whatever the limits say: with its key, or with the rows
+/// before it in a part of a snapshot, it has to fit a request between agents.
+const VALUE_BYTES_MAX: usize = REQUEST_BYTES_MAX as usize - PART_BYTES - 64 * 1024;
 
 impl LogLevel {
     /// Reads a level by any of Consul's names, in any case.
@@ -79,6 +79,7 @@ pub(super) fn verify(
     names(config, reader, warnings)?;
     roles(config, warnings)?;
     data_dir(config)?;
+    sizes(config, reader)?;
     node_meta(config)?;
     listeners(config)?;
     definitions(config, reader)?;
@@ -177,6 +178,22 @@ fn data_dir(config: &Config) -> Result<(), Error> {
     }
 }
 
+/// Checks that what the limits allow can be told to other servers.
+fn sizes(config: &Config, r: &Reader<'_>) -> Result<(), Error> {
+    let limits = &config.limits;
+    for (key, bytes) in [
+        ("limits.kv_max_value_size", limits.kv_max_value_size),
+        ("limits.txn_max_req_len", limits.txn_max_req_len),
+    ] {
+        if bytes > VALUE_BYTES_MAX {
+            return Err(
+                r.fault(key, format!("cannot be {bytes}. Must be at most {VALUE_BYTES_MAX}"))
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Checks the node's metadata.
 fn node_meta(config: &Config) -> Result<(), Error> {
     let meta = &config.node_meta;
@@ -185,26 +202,8 @@ fn node_meta(config: &Config) -> Result<(), Error> {
             "node_meta invalid: Node metadata cannot contain more than {META_PAIRS_MAX} key pairs"
         ));
     }
-    for (key, value) in meta {
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-        let fault = if key.is_empty() {
-            "Key cannot be blank".to_owned()
-        } else if !key.chars().all(fits) {
-            "Key contains invalid characters".to_owned()
-        } else if key.len() > META_KEY_BYTES_MAX {
-            format!("Key is too long (limit: {META_KEY_BYTES_MAX} characters)")
-        } else if key.starts_with("consul-") {
-            "Key prefix 'consul-' is reserved for internal use".to_owned()
-        } else if value.len() > META_VALUE_BYTES_MAX {
-            format!("Value is too long (limit: {META_VALUE_BYTES_MAX} characters)")
-        } else {
-            continue;
-        };
-        return invalid(format!(
-            "node_meta invalid: Couldn't load metadata pair ('{key}', '{value}'): {fault}"
-        ));
-    }
-    Ok(())
+    check_meta(meta, Reserved::Refused)
+        .or_else(|fault| invalid(format!("node_meta invalid: {fault}")))
 }
 
 /// Checks that no two TCP listeners want one address.
@@ -222,10 +221,12 @@ fn listeners(config: &Config) -> Result<(), Error> {
     for address in &config.dns_listen {
         claim(*address, "DNS")?;
     }
-    for listen in &config.http_listen {
-        match listen {
-            Listen::Tcp(address) => claim(*address, "HTTP")?,
-            Listen::Unix(_) => {}
+    for (listens, name) in [(&config.http_listen, "HTTP"), (&config.https_listen, "HTTPS")] {
+        for listen in listens {
+            match listen {
+                Listen::Tcp(address) => claim(*address, name)?,
+                Listen::Unix(_) => {}
+            }
         }
     }
     claim((config.bind_addr, config.ports.server).into(), "RPC Advertise")?;

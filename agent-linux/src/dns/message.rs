@@ -9,6 +9,7 @@ use domain::base::name::ToName;
 use domain::base::opt::subnet::ClientSubnet;
 use domain::base::wire::Composer;
 use domain::base::{Message, MessageBuilder, Rtype, StaticCompressor};
+use std::net::IpAddr;
 
 /// Bytes of a UDP answer when the question says nothing else: RFC 1035 §2.3.4.
 pub(super) const UDP_BYTES_MIN: usize = 512;
@@ -48,6 +49,8 @@ pub(super) struct Question {
     pub(super) rtype: Rtype,
     class: Class,
     edns: Option<Edns>,
+    /// Where the asker is, as far as that is known.
+    pub(super) asker: Option<IpAddr>,
 }
 
 /// What the question says about itself: RFC 6891.
@@ -67,6 +70,13 @@ pub(super) enum Refusal {
 }
 
 impl Question {
+    /// Notes who asks: the network that a resolver named (RFC 7871), or else who sent the packet.
+    pub(super) fn come_from(&mut self, from: IpAddr) {
+        let subnet = self.edns.as_ref().and_then(|edns| edns.subnet.as_ref());
+        let named = subnet.filter(|subnet| subnet.source_prefix_len() > 0);
+        self.asker = Some(named.map_or(from, ClientSubnet::addr));
+    }
+
     /// Reads a packet.
     ///
     /// # Errors
@@ -108,6 +118,7 @@ impl Question {
                 udp_bytes: opt.udp_payload_size(),
                 subnet: opt.opt().client_subnet(),
             }),
+            asker: None,
         })
     }
 
@@ -121,6 +132,7 @@ impl Question {
             rtype,
             class: Class::IN,
             edns: None,
+            asker: None,
         }
     }
 

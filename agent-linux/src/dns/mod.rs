@@ -8,10 +8,11 @@
 //!   answer    Reply -> records                        (pure)
 //!   message   records -> bytes, cut to size           (pure)
 //! recursor  names of others, asked of those who know
+//! ttl       lifetimes of records
 //! ```
 //!
-//! Names of prepared queries and of the mesh (`.query`, `.connect`, `.ingress`) are answered as by
-//! a Consul that has none: there is no such name.
+//! Names of the mesh (`.connect`, `.ingress`) are answered as by a Consul that has none: there is
+//! no such name.
 
 mod answer;
 mod message;
@@ -21,17 +22,20 @@ mod server;
 mod spell;
 #[cfg(test)]
 mod tests;
+mod ttl;
 
 pub use message::Transport;
 pub use server::serve;
 
 use crate::config;
 use crate::endpoint::Endpoint;
+use crate::endpoint::cache::{Cache, Control};
+use crate::metrics::{self, Stopwatch};
 use agent_core::model::catalog::NodeServices;
 use agent_core::model::check::Status;
 use agent_core::model::health::{Instance, ServiceQuery};
 use agent_core::model::request::{Body, Consistency, Error, Kind, Options, Query, Reply, Request};
-use agent_core::model::{catalog, health};
+use agent_core::model::{catalog, health, query};
 use agent_core::rand::Rng;
 use agent_core::time::Duration;
 use answer::{Apex, Asked, Chase, Chased, ChasedData, Data, Host, Meta, Sections, Voice};
@@ -41,11 +45,11 @@ use domain::base::name::{FromStrError, Name};
 use message::{Compression, Form, Question, Recursion, Truncation};
 use name::{Lookup, Wire, Zones};
 use recursor::Recursors;
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
+use ttl::{Ttls, seconds};
 
 /// Aliases of aliases that are followed: a guard against circles.
 const CHASE_DEPTH_MAX: u32 = 3;
@@ -57,8 +61,12 @@ const SERVERS: &str = "consul";
 /// The DNS edge of an agent.
 pub struct Dns {
     endpoint: Endpoint,
+    /// Kept answers, if they are to be used, and how old they may be.
+    cache: Option<(Cache, Control)>,
     settings: config::Dns,
     datacenter: String,
+    /// Name of this agent's node: what prepared queries may be near to.
+    node: String,
     form: Form,
     recursors: Recursors,
     ttls: Ttls,
@@ -67,14 +75,14 @@ pub struct Dns {
 
 /// Why a question that was asked of the servers has no answer.
 enum Failure {
-    /// The datacentre does not exist.
-    NoDatacenter,
+    /// The datacentre or the prepared query does not exist.
+    Absent,
     /// Anything else.
     Failed,
 }
 
 impl Dns {
-    /// Makes the edge of an agent in `datacenter`; `seed` rolls the order of answers.
+    /// Makes the edge of the agent on `node`; `seed` rolls the order of answers.
     ///
     /// # Errors
     ///
@@ -82,7 +90,7 @@ impl Dns {
     pub fn new(
         endpoint: Endpoint,
         settings: config::Dns,
-        datacenter: String,
+        node: String,
         seed: u64,
     ) -> Result<Self, FromStrError> {
         let alternative = Some(&settings.alt_domain).filter(|domain| !domain.is_empty());
@@ -113,20 +121,59 @@ impl Dns {
         };
         let ttls = Ttls::new(&settings.service_ttl);
         let dice = Mutex::new(Rng::new(seed));
-        Ok(Self { endpoint, settings, datacenter, form, recursors, ttls, dice })
+        let datacenter = endpoint.datacenter().to_owned();
+        Ok(Self { endpoint, cache: None, settings, datacenter, node, form, recursors, ttls, dice })
     }
 
-    /// Answers a packet; `None` if nothing should be said.
-    pub async fn answer(&self, packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
-        let question = match Question::parse(packet) {
+    /// Has what may be as old as the settings say come from the cache (`dns_config.use_cache`).
+    #[must_use]
+    pub fn with_cache(mut self, cache: Cache) -> Self {
+        let max_age = self.settings.cache_max_age.to_core();
+        let max_age = Some(max_age).filter(|age| !age.is_zero());
+        let control = Control { max_age, ..Control::default() };
+        self.cache = Some((cache, control)).filter(|_| self.settings.use_cache);
+        self
+    }
+
+    /// Answers a packet of this client; `None` if nothing should be said.
+    pub async fn answer(
+        &self,
+        packet: &[u8],
+        transport: Transport,
+        from: IpAddr,
+    ) -> Option<Vec<u8>> {
+        let mut question = match Question::parse(packet) {
             Ok(question) => question,
             Err(refusal) => return message::refuse(packet, refusal),
         };
+        question.come_from(from);
+        let watch = Stopwatch::start();
         let lookup = self.form.zones.find(&question.name, question.rtype);
+        let sample = match lookup {
+            Lookup::Foreign => None,
+            Lookup::Reverse(_) => Some(&metrics::DNS_PTR_QUERY),
+            _ => Some(&metrics::DNS_DOMAIN_QUERY),
+        };
+        let answer = self.find(question, lookup, packet, transport).await;
+        if let Some(sample) = sample {
+            watch.stop(sample);
+        }
+        answer
+    }
+
+    /// Answers a question whose place is known.
+    async fn find(
+        &self,
+        question: Question,
+        lookup: Lookup,
+        packet: &[u8],
+        transport: Transport,
+    ) -> Option<Vec<u8>> {
         match lookup {
             Lookup::Foreign => Some(self.recurse(question, packet, transport).await),
             Lookup::Reverse(ip) => Some(self.reverse(question, ip, packet, transport).await),
             Lookup::Service { .. }
+            | Lookup::Query { .. }
             | Lookup::Node { .. }
             | Lookup::Address(_)
             | Lookup::Nothing
@@ -193,6 +240,21 @@ impl Dns {
                 let hosts = answer::hosts_of_service(&asked, &instances);
                 let chases = self.chase(&hosts, depth).await;
                 render(&answer::service(&asked, &instances, &chases))
+            }
+            Lookup::Query { name, datacenter } => {
+                let found = match self.run(name, datacenter, question.asker).await {
+                    Ok(found) => found,
+                    Err(failure) => {
+                        let asked = self.asked(question, datacenter, Duration::ZERO);
+                        return render(&failure.sections(&asked));
+                    }
+                };
+                let ttl = ttl::parse(&found.dns_ttl);
+                let ttl = ttl.unwrap_or_else(|| self.ttls.of(&found.service));
+                let asked = self.asked(question, &found.datacenter, ttl);
+                let hosts = answer::hosts_of_service(&asked, &found.instances);
+                let chases = self.chase(&hosts, depth).await;
+                render(&answer::service(&asked, &found.instances, &chases))
             }
             Lookup::Node { name, datacenter } => {
                 let asked = self.asked(question, datacenter, self.settings.node_ttl);
@@ -341,6 +403,22 @@ impl Dns {
         }
     }
 
+    /// Runs a prepared query.
+    async fn run(
+        &self,
+        name: &str,
+        datacenter: &str,
+        asker: Option<IpAddr>,
+    ) -> Result<Box<query::Found>, Failure> {
+        let asker = asker.map(|ip| ip.to_string()).unwrap_or_default();
+        let (name, agent) = (name.to_owned(), self.node.clone());
+        let execute = query::Execute { name, agent, asker, ..query::Execute::default() };
+        match self.ask(Query::Prepared(query::Query::Execute(execute)), datacenter).await? {
+            Reply::Prepared(query::Reply::Found(found)) => Ok(found),
+            _ => Err(Failure::Failed),
+        }
+    }
+
     /// Asks for a node.
     async fn node(&self, name: &str, datacenter: &str) -> Result<Option<NodeServices>, Failure> {
         let query = Query::Catalog(catalog::Query::Node(name.to_owned()));
@@ -362,9 +440,15 @@ impl Dns {
         let max_stale_ms = self.settings.max_stale.millis();
         let options = Options { datacenter, consistency, max_stale_ms, ..Options::default() };
         let request = Request { options, body: Body::Query(query) };
-        match self.endpoint.serve(request).await {
+        let outcome = match &self.cache {
+            Some((cache, control)) => {
+                cache.serve(request, *control).await.map(|cached| cached.answer)
+            }
+            None => self.endpoint.serve(request).await,
+        };
+        match outcome {
             Ok(answer) => Ok(answer.reply),
-            Err(Error { kind: Kind::NoPath, .. }) => Err(Failure::NoDatacenter),
+            Err(Error { kind: Kind::NoPath | Kind::NotFound, .. }) => Err(Failure::Absent),
             Err(error) => {
                 tracing::warn!(%error, "a DNS question could not be answered");
                 Err(Failure::Failed)
@@ -376,7 +460,7 @@ impl Dns {
 impl Failure {
     fn sections<'a>(&self, asked: &Asked<'a>) -> Sections<'a> {
         match self {
-            Self::NoDatacenter => Sections::negative(Rcode::NXDOMAIN, asked.apex),
+            Self::Absent => Sections::negative(Rcode::NXDOMAIN, asked.apex),
             Self::Failed => Sections::failure(Voice::Zone),
         }
     }
@@ -408,36 +492,4 @@ fn chased(question: &Question, sections: &Sections<'_>) -> Vec<Chased> {
         Some(Chased { owner: wire(record.owner)?, ttl: record.ttl, data })
     });
     found.collect()
-}
-
-/// Lifetimes of services' records.
-struct Ttls {
-    exact: BTreeMap<String, Duration>,
-    /// By prefix, longest first.
-    prefixes: Vec<(String, Duration)>,
-}
-
-impl Ttls {
-    fn new(settings: &BTreeMap<String, Duration>) -> Self {
-        let mut ttls = Self { exact: settings.clone(), prefixes: Vec::new() };
-        for (name, ttl) in settings {
-            if let Some(prefix) = name.strip_suffix('*') {
-                ttls.prefixes.push((prefix.to_owned(), *ttl));
-            }
-        }
-        ttls.prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
-        ttls
-    }
-
-    /// Finds the lifetime of a service's records: by its name, else by the longest prefix.
-    fn of(&self, service: &str) -> Duration {
-        let by_prefix = || self.prefixes.iter().find(|(prefix, _)| service.starts_with(prefix));
-        let exact = self.exact.get(service).copied();
-        exact.or_else(|| by_prefix().map(|(_, ttl)| *ttl)).unwrap_or_default()
-    }
-}
-
-/// Tells whole seconds, as many as a record can say.
-fn seconds(time: Duration) -> u32 {
-    u32::try_from(time.to_core().as_secs()).unwrap_or(u32::MAX)
 }

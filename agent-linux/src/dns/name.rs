@@ -21,6 +21,8 @@ pub(super) struct Zones {
 pub(super) enum Lookup {
     /// Instances of a service, with a tag unless it is empty.
     Service { name: String, tag: String, datacenter: String },
+    /// A prepared query.
+    Query { name: String, datacenter: String },
     /// A node.
     Node { name: String, datacenter: String },
     /// An address that the name itself spells.
@@ -73,15 +75,15 @@ fn inside(labels: &[&[u8]], rtype: Rtype) -> Lookup {
             return service(before, after);
         }
         if label.eq_ignore_ascii_case(b"node") {
-            return node(before, after);
+            return named(before, after, |name, datacenter| Lookup::Node { name, datacenter });
+        }
+        if label.eq_ignore_ascii_case(b"query") {
+            return named(before, after, |name, datacenter| Lookup::Query { name, datacenter });
         }
         if label.eq_ignore_ascii_case(b"addr") {
             return address(before);
         }
-        if [b"query".as_slice(), b"connect", b"ingress"]
-            .iter()
-            .any(|kind| label.eq_ignore_ascii_case(kind))
-        {
+        if [b"connect".as_slice(), b"ingress"].iter().any(|kind| label.eq_ignore_ascii_case(kind)) {
             return Lookup::Missing;
         }
         // The keyword is optional in SRV questions of RFC 2782 form.
@@ -107,11 +109,15 @@ fn service(before: &[&[u8]], after: &[&[u8]]) -> Lookup {
     }
 }
 
-/// Reads a node's name, which may hold dots, and the datacentre.
-fn node(before: &[&[u8]], after: &[&[u8]]) -> Lookup {
+/// Reads the name of a node or a prepared query, which may hold dots, and the datacentre.
+fn named(
+    before: &[&[u8]],
+    after: &[&[u8]],
+    lookup: fn(name: String, datacenter: String) -> Lookup,
+) -> Lookup {
     match (before, datacenter(after)) {
         ([], _) | (_, None) => Lookup::Missing,
-        (name, Some(datacenter)) => Lookup::Node { name: text(name), datacenter },
+        (name, Some(datacenter)) => lookup(text(name), datacenter),
     }
 }
 
@@ -196,6 +202,10 @@ mod tests {
         Lookup::Service { name, tag, datacenter }
     }
 
+    fn a_query(name: &str, datacenter: &str) -> Lookup {
+        Lookup::Query { name: name.into(), datacenter: datacenter.into() }
+    }
+
     fn a_node(name: &str, datacenter: &str) -> Lookup {
         Lookup::Node { name: name.into(), datacenter: datacenter.into() }
     }
@@ -217,7 +227,8 @@ mod tests {
             ("service.consul", Rtype::A, Lookup::Missing),
             ("consul", Rtype::A, Lookup::Missing),
             ("web.connect.consul", Rtype::A, Lookup::Missing),
-            ("web.query.consul", Rtype::A, Lookup::Missing),
+            ("a.Web.query.dc1.consul", Rtype::SRV, a_query("a.web", "dc1")),
+            ("query.consul", Rtype::A, Lookup::Missing),
             ("x.connect.web.service.consul", Rtype::A, a_service("web", "x.connect", "")),
         ] {
             assert_eq!(find(name, rtype), found, "{name}");

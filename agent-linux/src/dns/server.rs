@@ -3,7 +3,7 @@
 use super::Dns;
 use super::message::{TCP_BYTES_MAX, Transport};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -63,7 +63,7 @@ async fn datagrams(socket: Arc<UdpSocket>, dns: Arc<Dns>) {
         let packet = room[..len].to_vec();
         let asked = Arc::clone(&dns);
         let mut answering: Answering =
-            Box::pin(async move { asked.answer(&packet, Transport::Udp).await });
+            Box::pin(async move { asked.answer(&packet, Transport::Udp, from.ip()).await });
         let first = std::future::poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await;
         match first {
             Poll::Ready(reply) => send(&socket, reply, from).await,
@@ -110,7 +110,7 @@ async fn connections(listener: TcpListener, dns: Arc<Dns>) {
         };
         let dns = Arc::clone(&dns);
         tasks.spawn(async move {
-            if let Err(error) = connection(stream, &dns).await {
+            if let Err(error) = connection(stream, from.ip(), &dns).await {
                 tracing::debug!(%error, %from, "a DNS connection ended");
             }
             drop(permit);
@@ -119,7 +119,7 @@ async fn connections(listener: TcpListener, dns: Arc<Dns>) {
 }
 
 /// Answers the questions of one connection, one after the other: RFC 7766 §6.2.1.
-async fn connection(mut stream: TcpStream, dns: &Dns) -> io::Result<()> {
+async fn connection(mut stream: TcpStream, from: IpAddr, dns: &Dns) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut packet = Vec::new();
     loop {
@@ -135,7 +135,7 @@ async fn connection(mut stream: TcpStream, dns: &Dns) -> io::Result<()> {
         }
         packet.resize(len, 0);
         timeout(IDLE_MAX, stream.read_exact(&mut packet)).await??;
-        if let Some(reply) = dns.answer(&packet, Transport::Tcp).await {
+        if let Some(reply) = dns.answer(&packet, Transport::Tcp, from).await {
             let mut framed = Vec::with_capacity(reply.len() + 2);
             // An answer is cut to what two bytes can say.
             let len = u16::try_from(reply.len().min(TCP_BYTES_MAX)).unwrap_or(u16::MAX);

@@ -4,7 +4,10 @@
 //! and the edges render what comes back. They are the other half of `model::request`.
 
 use crate::config::definition::{CheckDefinition, ServiceDefinition};
+use crate::metrics::Gauge;
+use agent_core::gossip::UserEvent;
 use agent_core::model::check::{Check, Status};
+use agent_core::model::coordinate::Coordinate;
 use agent_core::model::request::Error;
 use agent_core::model::service::Service;
 use std::collections::BTreeMap;
@@ -48,10 +51,21 @@ pub enum Op {
     Leave,
     /// Declares a failed member gone; with `prune` also forgets it.
     ForceLeave { node: String, prune: bool },
+    /// Tells or changes the keys of gossip in the whole pool; for servers only.
+    Keyring { op: KeyringOp, local_only: bool },
+    /// Fires a user event, which has neither id nor time yet.
+    FireEvent { event: Box<UserEvent>, datacenter: String },
+    /// Lists user events of a name (if not empty) that this agent heard; waits until the list's
+    /// index differs from `after` (if not 0) or time is up.
+    ListEvents { name: String, after: u64, wait: Duration },
     /// Sets or lifts the node's maintenance mode.
     Maintain { change: Maintenance },
     /// Reads the configuration anew.
     Reload,
+    /// What can be measured at this moment.
+    Measure,
+    /// The machine that the agent runs on.
+    Host,
 }
 
 /// Which gossip pool.
@@ -61,6 +75,38 @@ pub enum Pool {
     Lan,
     /// The servers of all datacentres.
     Wan,
+}
+
+/// What is to be done with the keys of gossip; keys are in base64, as they were given.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KeyringOp {
+    /// They are told.
+    List,
+    /// A key is added, to open with.
+    Install(String),
+    /// A key becomes the one that seals.
+    Use(String),
+    /// A key is taken out.
+    Remove(String),
+}
+
+/// What one pool says about its keys.
+#[derive(Clone, Debug)]
+pub struct KeyringView {
+    /// Which pool.
+    pub pool: Pool,
+    /// Of which datacentre.
+    pub datacenter: String,
+    /// Members asked.
+    pub nodes: usize,
+    /// Keys in base64, and how many members hold them.
+    pub keys: BTreeMap<String, usize>,
+    /// Keys that seal, and for how many members.
+    pub primary_keys: BTreeMap<String, usize>,
+    /// Why it was not done by all, or empty.
+    pub error: String,
+    /// Why single members did not do it.
+    pub messages: BTreeMap<String, String>,
 }
 
 /// A change of maintenance mode.
@@ -77,6 +123,8 @@ pub enum Maintenance {
 pub enum Reply {
     /// It was done.
     Done,
+    /// What the pools say about their keys.
+    Keyring(Vec<KeyringView>),
     /// Who the agent is.
     Description(Box<Description>),
     /// Services by id.
@@ -89,6 +137,14 @@ pub enum Reply {
     Health(Vec<InstanceHealth>),
     /// Members of a pool.
     Members(Vec<MemberView>),
+    /// The event that was fired.
+    Event(Box<UserEvent>),
+    /// Events, and the index of the list.
+    Events { events: Vec<Arc<UserEvent>>, index: u64 },
+    /// What was measured.
+    Gauges(Vec<Gauge>),
+    /// The machine, in Consul's shape.
+    Host(serde_json::Value),
 }
 
 /// One of this agent's instances with its checks and the node's.
@@ -128,6 +184,8 @@ pub struct Description {
     pub server: bool,
     /// Settings under Consul's names; secrets hidden.
     pub debug_config: serde_json::Value,
+    /// Where it is in the LAN pool, unless coordinates are switched off.
+    pub place: Option<Coordinate>,
     /// The agent's own member of the LAN pool.
     pub member: MemberView,
     /// Sections of names and values, as `reeve info` prints them.

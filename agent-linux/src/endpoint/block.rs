@@ -3,6 +3,7 @@
 //! Source: <https://developer.hashicorp.com/consul/api-docs/features/blocking>.
 
 use super::Read;
+use crate::metrics;
 use crate::raft::Raft;
 use crate::store::{Seen, Store, Watch};
 use agent_core::model::Index;
@@ -41,7 +42,7 @@ impl<'a> Gate<'a> {
         }
     }
 
-    async fn pass(&self) -> Result<(), Error> {
+    pub(super) async fn pass(&self) -> Result<(), Error> {
         match self {
             Self::Open => Ok(()),
             Self::Lease(raft) => raft.lease().await,
@@ -75,16 +76,18 @@ pub(super) async fn block(
 ) -> Result<Seen<Reply>, Error> {
     let deadline = Instant::now() + wait.time;
     let mut watch: Option<Watch> = None;
-    let mut epoch = None;
+    let (mut epoch, mut blocking) = (None, None);
     loop {
         gate.pass().await?;
         let tables = store.tables();
-        let seen = read(&tables);
+        let mut seen = read(&tables);
+        seen.index = seen.index.max(tables.restored());
         let replaced = *epoch.get_or_insert(tables.epoch()) != tables.epoch();
         if wait.after == 0 || seen.index > wait.after || replaced {
             return Ok(seen);
         }
         drop(tables);
+        blocking.get_or_insert_with(|| metrics::QUERIES_BLOCKING.hold());
         match &watch {
             Some(watch) if watch.scopes() == seen.scopes => {
                 tokio::select! {

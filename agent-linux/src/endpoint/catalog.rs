@@ -37,22 +37,29 @@ pub(super) fn prepare(wanted: &mut Register, datacenter: &str) -> Result<Prepare
     Ok(Prepared::Propose)
 }
 
-fn check_node_id(id: &str) -> Result<(), Error> {
+/// Refuses an id that is neither empty nor a UUID.
+pub(super) fn check_node_id(id: &str) -> Result<(), Error> {
+    uuid_fault(id).map_or(Ok(()), |why| refuse(format!("Bad node ID: {why}")))
+}
+
+/// Tells what is wrong with a UUID, if it is given.
+pub(super) fn uuid_fault(id: &str) -> Option<&'static str> {
     const GROUPS: [usize; 4] = [8, 13, 18, 23];
     if id.is_empty() {
-        return Ok(());
+        return None;
     }
     if id.len() != 36 {
-        return refuse("Bad node ID: uuid string is wrong length");
+        return Some("uuid string is wrong length");
     }
     let fits = id.bytes().enumerate().all(|(at, byte)| match GROUPS.contains(&at) {
         true => byte == b'-',
         false => byte.is_ascii_hexdigit(),
     });
-    if fits { Ok(()) } else { refuse("Bad node ID: uuid is improperly formatted") }
+    (!fits).then_some("uuid is improperly formatted")
 }
 
-fn prepare_service(service: &mut Service) -> Result<(), Error> {
+/// Fills in an instance's id, and refuses what Consul refuses.
+pub(super) fn prepare_service(service: &mut Service) -> Result<(), Error> {
     if service.id.is_empty() {
         service.id.clone_from(&service.name);
     }

@@ -24,7 +24,7 @@ pub(super) fn reader<'a>(query: &'a Query, filter: Option<&str>) -> Result<Read<
                 })
             }))
         }
-        Query::Service(_) => {
+        Query::Service(_) | Query::Ingress(_) => {
             let filter = Filter::<Instance>::parse(text)?;
             Ok(Box::new(move |tables| {
                 plain(tables).map(|mut reply| {

@@ -6,7 +6,16 @@
 //! read       a query: consistency gate -> block(read) -> filter
 //! block      waits on the scopes of a read until its index passes the client's
 //! filter     boolean expressions over rows
-//! kv catalog health session status operator      per subject: prepare, read
+//! cache      answers kept near those who ask
+//! rule       who serves a request, and when it may be tried again
+//! kv catalog health session query coordinate status operator txn   per subject: prepare, read
+//! snapshot   the whole state, saved and restored
+//! reader     finds how a query is read, subject by subject
+//! near       sorts by distance from a node
+//! channel    what RPC asks of an endpoint
+//! limit      how often an agent may ask
+//! meter      how long commands take
+//! time       how long queries wait and calls may take
 //! agent      what is asked of this very agent and never travels
 //! ```
 //!
@@ -14,28 +23,48 @@
 
 pub mod agent;
 mod block;
+pub mod cache;
 mod catalog;
+mod channel;
+pub mod coordinate;
 pub mod filter;
 mod health;
 mod kv;
+mod limit;
+mod meter;
+mod near;
 mod operator;
+mod query;
+mod reader;
+mod rule;
 mod session;
+mod snapshot;
 mod status;
+mod time;
+mod txn;
 
+pub use limit::Limit;
 pub use session::Timers;
+pub use snapshot::Saving;
 
+use crate::metrics::{self, Stopwatch};
 use crate::raft::Raft;
 use crate::rpc::route::Router;
-use crate::store::{Seen, Store};
+use crate::store::Store;
+use agent_core::model::autopilot::Health;
 use agent_core::model::command::Command;
 use agent_core::model::request::{
     self, Answer, Body, Consistency, Error, Kind, Meta, Outcome, Query, Reply, Request,
 };
-use agent_core::model::{catalog as rows, operator as operations, session as sessions};
+use agent_core::model::{
+    catalog as rows, coordinate as places, session as sessions, snapshot as states,
+};
 use agent_core::rand::Rng;
-use block::{Gate, Wait};
+use block::Gate;
+use reader::{Read, reader};
+use rule::{Turn, may_retry, whose};
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// One state of everything that servers share.
@@ -44,9 +73,6 @@ pub type Tables = Arc<crate::store::Tables>;
 /// First byte of a request that a follower passes to the leader: it is not to be passed on again,
 /// or two servers that take each other for the leader would play ball.
 const PASSED_ON: u8 = 0xfe;
-
-/// Time for a call on the far side beyond the time that it may block: a write under load.
-const CALL_TIME: Duration = Duration::from_secs(30);
 
 /// Longest pause between two attempts while there is no leader.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -78,9 +104,9 @@ impl Default for Settings {
     }
 }
 
-/// Serves requests. Copies share everything.
+/// Serves requests. Copies share everything, but for the limit.
 #[derive(Clone)]
-pub struct Endpoint(Arc<Inner>);
+pub struct Endpoint(Arc<Inner>, Option<Arc<Limit>>);
 
 struct Inner {
     datacenter: String,
@@ -95,6 +121,13 @@ struct Server {
     store: Arc<Store>,
     raft: Raft,
     timers: Timers,
+    places: coordinate::Places,
+    /// How the servers do, while this one leads.
+    health: Mutex<Option<Health>>,
+    /// States that are being saved.
+    shelf: snapshot::Shelf,
+    /// Who is in the LAN pool.
+    roll: OnceLock<status::Roll>,
 }
 
 /// Whether a request may still be passed to the leader.
@@ -114,7 +147,15 @@ impl Endpoint {
         router: Arc<Router>,
         settings: Settings,
     ) -> Self {
-        let server = Server { store, raft, timers: Timers::default() };
+        let server = Server {
+            store,
+            raft,
+            timers: Timers::default(),
+            places: coordinate::Places::default(),
+            health: Mutex::default(),
+            shelf: snapshot::Shelf::default(),
+            roll: OnceLock::new(),
+        };
         Self::new(datacenter, Some(server), router, settings)
     }
 
@@ -130,7 +171,7 @@ impl Endpoint {
         settings: Settings,
     ) -> Self {
         let dice = Mutex::new(Rng::new(settings.seed));
-        Self(Arc::new(Inner { datacenter, server, router, settings, dice }))
+        Self(Arc::new(Inner { datacenter, server, router, settings, dice }), None)
     }
 
     /// Tells the datacentre that this agent is in.
@@ -154,6 +195,12 @@ impl Endpoint {
     ///
     /// What the client is told. Nothing was changed, except for [`Kind::Unknown`].
     pub async fn serve(&self, request: Request) -> Outcome {
+        self.admit()?;
+        self.serve_admitted(request).await
+    }
+
+    /// Serves what counts against no limit, or did so already.
+    async fn serve_admitted(&self, request: Request) -> Outcome {
         let outcome = self.0.carry(&request, None, Passing::Allowed).await.decode()?;
         let oldest = request.options.max_stale_ms;
         let stale = request.options.consistency == Consistency::Stale;
@@ -167,23 +214,24 @@ impl Endpoint {
 
     /// Serves an encoded request that came by RPC; answers an encoded outcome.
     pub async fn serve_bytes(&self, bytes: &[u8]) -> Vec<u8> {
+        metrics::RPC_REQUEST.count();
         let (bytes, passing) = match bytes.split_first() {
             Some((&PASSED_ON, rest)) => (rest, Passing::Done),
             Some(_) | None => (bytes, Passing::Allowed),
         };
         match request::parse::<Request>(bytes) {
-            Ok(request) => self.0.carry(&request, Some(bytes), passing).await.encode(),
+            Ok(request) => {
+                let carried = self.0.carry(&request, Some(bytes), passing).await;
+                if carried.error().is_some() {
+                    metrics::RPC_REQUEST_ERROR.count();
+                }
+                carried.encode()
+            }
             Err(damaged) => {
                 let error = Error::with(Kind::Invalid, damaged.to_string());
                 request::emit(&Outcome::Err(error))
             }
         }
-    }
-}
-
-impl crate::rpc::server::Handler for Endpoint {
-    async fn serve(self, bytes: Vec<u8>) -> Vec<u8> {
-        self.serve_bytes(&bytes).await
     }
 }
 
@@ -225,10 +273,9 @@ impl Inner {
         if let Err(error) = self.authorise(request) {
             return Carried::Here(Err(error));
         }
-        let bytes = bytes.map_or_else(|| Cow::Owned(request::emit(request)), Cow::Borrowed);
         let held_until = Instant::now() + self.settings.hold_time;
         loop {
-            let carried = self.attempt(request, &bytes, passing).await;
+            let carried = self.attempt(request, bytes, passing).await;
             let again = passing == Passing::Allowed
                 && self.server.is_some()
                 && carried.error().is_some_and(|error| may_retry(error, request))
@@ -251,30 +298,31 @@ impl Inner {
         Ok(())
     }
 
-    async fn attempt(&self, request: &Request, bytes: &[u8], passing: Passing) -> Carried {
+    /// Tries once; the request is encoded, unless it came so, only to be passed on.
+    async fn attempt(&self, request: &Request, bytes: Option<&[u8]>, passing: Passing) -> Carried {
+        let encoded = || bytes.map_or_else(|| Cow::Owned(request::emit(request)), Cow::Borrowed);
         let Some(server) = &self.server else {
             let deadline = Instant::now() + self.call_time(request);
-            return self.carried(self.router.forward_any(bytes, deadline).await);
+            return self.carried(self.router.forward_any(&encoded(), deadline).await);
         };
         let datacenter = &request.options.datacenter;
         if !datacenter.is_empty() && *datacenter != self.datacenter {
             return Carried::Here(Err(Error::new(Kind::NoPath)));
         }
-        if is_local(request) || server.raft.is_leader() {
-            return Carried::Here(self.serve_here(server, request).await);
-        }
-        let Some(leader) = server.raft.leader().filter(|leader| leader.id != server.raft.id())
-        else {
-            return Carried::Here(Err(Error::new(Kind::NoLeader)));
+        let leader = match whose(server, request) {
+            Turn::Here => return Carried::Here(self.serve_here(server, request).await),
+            Turn::Of(leader) => leader,
+            Turn::Nobody => return Carried::Here(Err(Error::new(Kind::NoLeader))),
         };
         if passing == Passing::Done {
             return Carried::Here(Err(Error::new(Kind::NoLeader)));
         }
+        let bytes = encoded();
         let mut passed_on = Vec::with_capacity(bytes.len() + 1);
         passed_on.push(PASSED_ON);
-        passed_on.extend_from_slice(bytes);
+        passed_on.extend_from_slice(&bytes);
         let deadline = Instant::now() + self.call_time(request);
-        let sent = self.router.forward_to(leader.address, &passed_on, deadline).await;
+        let sent = self.router.forward_to(leader, &passed_on, deadline).await;
         // A leader that cannot be reached is none.
         self.carried(sent.map_err(|error| match error.kind {
             Kind::NoServers => Error::new(Kind::NoLeader),
@@ -285,7 +333,8 @@ impl Inner {
             | Kind::NoPath
             | Kind::NotReady
             | Kind::Failed
-            | Kind::Unknown => error,
+            | Kind::Unknown
+            | Kind::Limited => error,
         }))
     }
 
@@ -298,7 +347,10 @@ impl Inner {
                 Ok(outcome) => Carried::Here(outcome.map_err(Error::hop)),
                 Err(e) => Carried::Here(Err(Error::with(Kind::Unknown, e.to_string()))),
             },
-            Err(error) => Carried::Here(Err(error)),
+            Err(error) => {
+                metrics::CLIENT_RPC_FAILED.count();
+                Carried::Here(Err(error))
+            }
         }
     }
 
@@ -309,13 +361,29 @@ impl Inner {
             Body::Query(Query::Operator(query)) => {
                 operator::answer(server, query).await.map(|reply| self.untimed(reply))
             }
+            Body::Query(Query::Snapshot(query)) => {
+                if *query == states::Query::Take {
+                    Gate::of(request.options.consistency, &server.raft).pass().await?;
+                }
+                let (index, reply) = snapshot::answer(server, query).await?;
+                Ok(Answer { meta: self.meta(index), reply: Reply::Snapshot(reply) })
+            }
             Body::Query(Query::Catalog(rows::Query::Datacenters)) => {
                 let names = vec![self.datacenter.clone()];
                 Ok(self.untimed(Reply::Catalog(rows::Reply::Datacenters(names))))
             }
             Body::Query(Query::Session(sessions::Query::Renew(id))) => {
-                session::renew(server, id).await.map(|reply| self.untimed(reply))
+                let watch = Stopwatch::start();
+                let renewed = session::renew(server, id).await;
+                watch.stop(&metrics::SESSION_RENEW);
+                renewed.map(|reply| self.untimed(reply))
             }
+            Body::Query(Query::Coordinate(
+                query @ (places::Query::Update(_) | places::Query::Datacenters),
+            )) => {
+                coordinate::answer(server, &self.datacenter, query).map(|reply| self.untimed(reply))
+            }
+            Body::Query(Query::Prepared(query)) => self.prepared(server, request, query).await,
             Body::Query(query) => self.read(server, request, query).await,
         }
     }
@@ -335,7 +403,7 @@ impl Inner {
         };
         Meta {
             index,
-            known_leader: server.raft.leader().is_some(),
+            known_leader: server.raft.knows_leader(),
             last_contact_ms: u64::try_from(last_contact.as_millis()).unwrap_or(u64::MAX),
         }
     }
@@ -347,13 +415,23 @@ impl Inner {
             Command::Register(registration) => catalog::prepare(registration, &self.datacenter)?,
             Command::Deregister(deregistration) => catalog::prepare_removal(deregistration)?,
             Command::Kv(op) => kv::prepare(op, &server.store)?,
+            Command::Autopilot(_) | Command::Coordinate(_) | Command::Snapshot(_) => {
+                Prepared::Propose
+            }
+            Command::Prepared(op) => query::prepare(op, &server.store)?,
+            Command::Txn(ops) => txn::prepare(ops, &server.store, &self.datacenter)?,
             Command::Session(op) => {
                 session::prepare(op, &server.store, self.settings.session_ttl_min)?
             }
         };
         let reply = match settled {
             Prepared::Answer(reply) => reply,
-            Prepared::Propose => server.raft.propose(command.emit()).await??,
+            Prepared::Propose => {
+                let watch = Stopwatch::start();
+                let reply = server.raft.propose(command.emit()).await;
+                watch.stop(meter::sample_of(&command));
+                reply??
+            }
         };
         if let Command::Session(op) = &command {
             session::note(server, op);
@@ -362,46 +440,20 @@ impl Inner {
     }
 
     async fn read(&self, server: &Server, request: &Request, query: &Query) -> Outcome {
+        metrics::RPC_QUERY.count();
         let filter = match request.options.filter.as_str() {
             "" => None,
             text => Some(text),
         };
-        let read = reader(query, filter)?;
+        let read = near::sorted(reader(query, filter)?, &request.options.near);
         let gate = Gate::of(request.options.consistency, &server.raft);
         let wait = self.wait(request);
         let seen = block::block(&server.store, &gate, wait, read).await?;
-        Ok(Answer { meta: self.meta(seen.index), reply: seen.value })
-    }
-
-    /// How long a blocking query waits: what was asked within bounds, and up to a sixteenth more,
-    /// so that those who came together do not leave together.
-    fn wait(&self, request: &Request) -> Wait {
-        let time = self.wait_time(request);
-        Wait { after: request.options.min_index, time: time + self.roll(time / block::JITTER_PART) }
-    }
-
-    /// How long a query may wait at most, before jitter.
-    fn wait_time(&self, request: &Request) -> Duration {
-        match request.options.wait_ms {
-            0 => self.settings.query_time_default,
-            asked => Duration::from_millis(asked).min(self.settings.query_time_max),
+        let (meta, mut reply) = (self.meta(seen.index), seen.value);
+        if let Reply::Txn(reply) = &mut reply {
+            reply.freshness = Some(meta);
         }
-    }
-
-    /// How long another server may take to answer.
-    fn call_time(&self, request: &Request) -> Duration {
-        if request.options.min_index == 0 {
-            return CALL_TIME;
-        }
-        let wait = self.wait_time(request);
-        wait + wait / block::JITTER_PART + CALL_TIME
-    }
-
-    /// Rolls a duration of at most `most`.
-    fn roll(&self, most: Duration) -> Duration {
-        let most = u64::try_from(most.as_micros()).unwrap_or(u64::MAX);
-        let mut dice = self.dice.lock().unwrap_or_else(PoisonError::into_inner);
-        Duration::from_micros(dice.below(most.saturating_add(1)))
+        Ok(Answer { meta, reply })
     }
 }
 
@@ -411,54 +463,6 @@ enum Prepared {
     Propose,
     /// It is answered already.
     Answer(Reply),
-}
-
-/// How a query is read from one state of the tables.
-type Read<'a> = Box<dyn Fn(&crate::store::Tables) -> Seen<Reply> + Send + Sync + 'a>;
-
-/// Finds how a query is read.
-///
-/// # Errors
-///
-/// For a filter that does not fit the rows.
-fn reader<'a>(query: &'a Query, filter: Option<&str>) -> Result<Read<'a>, Error> {
-    match query {
-        Query::Kv(query) => Ok(Box::new(|tables| tables.kv(query).map(Reply::Kv))),
-        Query::Session(query) => session::reader(query),
-        Query::Catalog(query) => catalog::reader(query, filter),
-        Query::Health(query) => health::reader(query, filter),
-        Query::Status(_) | Query::Operator(_) => {
-            Err(Error::with(Kind::Failed, "answered without the tables"))
-        }
-    }
-}
-
-/// Whether any server answers this itself.
-fn is_local(request: &Request) -> bool {
-    match &request.body {
-        Body::Command(_) | Body::Query(Query::Session(sessions::Query::Renew(_))) => false,
-        Body::Query(Query::Status(_) | Query::Catalog(rows::Query::Datacenters)) => true,
-        Body::Query(Query::Operator(operations::Query::RemovePeer(_))) => false,
-        Body::Query(
-            Query::Kv(_)
-            | Query::Catalog(_)
-            | Query::Health(_)
-            | Query::Session(_)
-            | Query::Operator(_),
-        ) => request.options.consistency == Consistency::Stale,
-    }
-}
-
-/// Whether trying again may help and cannot do a thing twice.
-fn may_retry(error: &Error, request: &Request) -> bool {
-    match error.kind {
-        Kind::NoLeader | Kind::NotReady | Kind::NoServers => true,
-        Kind::Unknown => match &request.body {
-            Body::Command(_) => false,
-            Body::Query(_) => true,
-        },
-        Kind::Invalid | Kind::NotFound | Kind::Denied | Kind::NoPath | Kind::Failed => false,
-    }
 }
 
 #[cfg(test)]

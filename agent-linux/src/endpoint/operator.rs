@@ -2,14 +2,39 @@
 
 use super::Server as ThisServer;
 use crate::raft;
+use agent_core::model::autopilot::Health;
 use agent_core::model::operator::{Peer, Query, Reply, Server};
 use agent_core::model::request::{self, Error, Kind};
+use std::sync::PoisonError;
+
+impl super::Endpoint {
+    /// Tells how the servers do; `None` where this one does not lead.
+    pub fn health(&self) -> Option<Health> {
+        self.0.server.as_ref()?.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes how the servers do, or that this one no longer knows.
+    pub fn set_health(&self, health: Option<Health>) {
+        if let Some(server) = &self.0.server {
+            *server.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+        }
+    }
+}
 
 /// Answers an operator. Removing a peer is for the leader.
 pub(super) async fn answer(server: &ThisServer, query: &Query) -> Result<request::Reply, Error> {
     let reply = match query {
         Query::RaftConfiguration => configuration(&server.raft),
         Query::RemovePeer(peer) => remove(&server.raft, peer).await?,
+        Query::Autopilot => {
+            let tables = server.store.tables();
+            let found = tables.autopilot().cloned();
+            Reply::Autopilot(found.ok_or_else(|| Error::new(Kind::NotReady))?)
+        }
+        Query::Health => {
+            let health = server.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            Reply::Health(health.ok_or_else(|| Error::new(Kind::NotReady))?)
+        }
     };
     Ok(request::Reply::Operator(reply))
 }

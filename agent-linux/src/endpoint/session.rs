@@ -134,6 +134,11 @@ impl Timers {
         }
     }
 
+    /// Tells how many sessions have one.
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Lets a session live a little longer, because it could not be ended.
     pub fn postpone(&self, id: String, time: Duration) {
         self.lock().insert(id, Instant::now() + time);

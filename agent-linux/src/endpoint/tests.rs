@@ -4,12 +4,14 @@ use super::*;
 use crate::raft::{self, Options as RaftOptions};
 use crate::rpc::route;
 use agent_core::model::catalog::{Deregister, Register};
+use agent_core::model::health::ServiceQuery;
 use agent_core::model::kv::{self as keys, Op, Put};
 use agent_core::model::node::Node;
 use agent_core::model::operator::Peer;
 use agent_core::model::request::Options;
+use agent_core::model::service::Service;
 use agent_core::model::session::{self as sessions, Session};
-use agent_core::model::{health as healths, status as consensus};
+use agent_core::model::{health as healths, operator as operations, status as consensus};
 
 fn settings() -> Settings {
     Settings { hold_time: Duration::from_millis(300), ..Settings::default() }
@@ -20,7 +22,7 @@ fn router() -> Arc<Router> {
 }
 
 /// A server alone, in memory; leads if told to bootstrap.
-async fn server(bootstrap: bool) -> (Endpoint, Arc<Store>, Raft) {
+pub(super) async fn server(bootstrap: bool) -> (Endpoint, Arc<Store>, Raft) {
     let store = Arc::new(Store::new());
     let options =
         RaftOptions { data_dir: None, raft_multiplier: 1, compaction: raft::Compaction::default() };
@@ -41,11 +43,16 @@ async fn server(bootstrap: bool) -> (Endpoint, Arc<Store>, Raft) {
     (endpoint, store, raft)
 }
 
-fn command(command: Command) -> Request {
+/// A client that knows no server.
+pub(super) fn client() -> Endpoint {
+    Endpoint::client("dc1".into(), router(), settings())
+}
+
+pub(super) fn command(command: Command) -> Request {
     Request { options: Options::default(), body: Body::Command(command) }
 }
 
-fn query(query: Query) -> Request {
+pub(super) fn query(query: Query) -> Request {
     Request { options: Options::default(), body: Body::Query(query) }
 }
 
@@ -57,7 +64,7 @@ fn put(key: &str, value: &str) -> Put {
     Put { key: key.into(), value: value.into(), flags: 0 }
 }
 
-fn get(key: &str, min_index: u64, wait_ms: u64) -> Request {
+pub(super) fn get(key: &str, min_index: u64, wait_ms: u64) -> Request {
     let mut request = query(Query::Kv(keys::Query::Get(key.into())));
     request.options.min_index = min_index;
     request.options.wait_ms = wait_ms;
@@ -73,12 +80,12 @@ fn value(answer: &Answer) -> Option<String> {
     }
 }
 
-fn node(name: &str) -> Register {
+pub(super) fn node(name: &str) -> Register {
     let node = Node { name: name.into(), address: "1.1.1.1".into(), ..Node::default() };
     Register { node, ..Register::default() }
 }
 
-async fn register(endpoint: &Endpoint, registration: Register) -> Outcome {
+pub(super) async fn register(endpoint: &Endpoint, registration: Register) -> Outcome {
     endpoint.serve(command(Command::Register(Box::new(registration)))).await
 }
 
@@ -117,6 +124,76 @@ async fn a_blocking_query_waits_for_its_key_alone() {
     let woken = waiting.await.unwrap().unwrap();
     assert!(woken.meta.index > index);
     assert_eq!(value(&woken).as_deref(), Some("2"));
+    raft.shutdown().await;
+}
+
+#[tokio::test]
+async fn one_write_answers_one_of_ten_thousand_queries() {
+    const QUERIES: usize = 10_000;
+    let (endpoint, store, raft) = server(true).await;
+    endpoint.serve(set("a", "1")).await.unwrap();
+    let index = endpoint.serve(get("a", 0, 0)).await.unwrap().meta.index;
+    let mut waiting: Vec<_> = (0..QUERIES)
+        .map(|n| {
+            let endpoint = endpoint.clone();
+            tokio::spawn(
+                async move { endpoint.serve(get(&format!("w/{n}"), index, 600_000)).await },
+            )
+        })
+        .collect();
+    while store.watched() < QUERIES {
+        tokio::task::yield_now().await;
+    }
+    for n in [4_321, 0] {
+        endpoint.serve(set(&format!("w/{n}"), "x")).await.unwrap();
+        let woken = waiting.remove(n).await.unwrap().unwrap();
+        assert_eq!(value(&woken).as_deref(), Some("x"));
+        assert!(woken.meta.index > index);
+    }
+    assert!(waiting.iter().all(|query| !query.is_finished()));
+    assert_eq!(store.watched(), QUERIES - 2);
+    for query in waiting {
+        query.abort();
+    }
+    raft.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_change_of_a_service_answers_all_who_watch_it() {
+    const QUERIES: usize = 5_000;
+    let (endpoint, store, raft) = server(true).await;
+    let node = Node { name: "n2".into(), address: "10.0.0.2".into(), ..Node::default() };
+    let register = Command::Register(Box::new(Register { node, ..Register::default() }));
+    endpoint.serve(command(register)).await.unwrap();
+    let ask = |after: u64| {
+        let service = ServiceQuery { name: "web".into(), ..ServiceQuery::default() };
+        let mut request = query(Query::Health(healths::Query::Service(service)));
+        (request.options.min_index, request.options.wait_ms) = (after, 600_000);
+        request
+    };
+    let index = endpoint.serve(ask(0)).await.unwrap().meta.index;
+    let begin = |_| {
+        let (endpoint, request) = (endpoint.clone(), ask(index));
+        tokio::spawn(async move { endpoint.serve(request).await })
+    };
+    let mut waiting = vec![begin(0)];
+    while store.watched() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let scopes = store.watched();
+    waiting.extend((1..QUERIES).map(begin));
+    while store.watched() < QUERIES * scopes {
+        tokio::task::yield_now().await;
+    }
+    let node = Node { name: "n2".into(), address: "10.0.0.2".into(), ..Node::default() };
+    let service = Some(Service { id: "web".into(), name: "web".into(), ..Service::default() });
+    let register = Register { node, service, ..Register::default() };
+    endpoint.serve(command(Command::Register(Box::new(register)))).await.unwrap();
+    for query in waiting {
+        let answer = query.await.unwrap().unwrap();
+        assert!(answer.meta.index > index);
+    }
+    assert_eq!(store.watched(), 0);
     raft.shutdown().await;
 }
 
@@ -166,7 +243,7 @@ async fn without_a_leader_requests_are_held_and_stale_reads_are_not() {
 
 #[tokio::test]
 async fn a_client_without_servers_and_an_unknown_datacentre_fail_in_consuls_words() {
-    let client = Endpoint::client("dc1".into(), router(), settings());
+    let client = client();
     let error = client.serve(get("a", 0, 0)).await.unwrap_err();
     assert_eq!(error.to_string(), "No known Consul servers");
     let (endpoint, _, raft) = server(true).await;

@@ -1,4 +1,5 @@
-//! The task that owns the datagram socket and the clock, and what all tasks share.
+//! The task that owns the datagram socket and the clock, and what all tasks share; `event` is what
+//! it does about what the engine tells, `view` what others are shown of the pool.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,15 +7,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant as Clock, SystemTime, UNIX_EPOCH};
 
-use agent_core::gossip::{Change, Event, Pool, Status};
+use agent_core::gossip::seal::{DATAGRAM_BYTES_MAX, Opened};
+use agent_core::gossip::{EVENTS_MAX, Pool, UserEvent};
 use agent_core::time::Instant;
-use agent_core::wire::packet::PACKET_BYTES_MAX;
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinSet;
 
+use super::engine::{Engine, Told};
+use super::keyring::{self, Questions, Seal};
+use super::partial::{self, Partial};
 use super::snapshot::Snapshot;
-use super::{Kind, Member, MemberStatus, Options, Stats, stream};
+use super::{Config, Kind, Member, MemberStatus, Meta, Options, stream};
+use crate::metrics;
+
+mod event;
+mod view;
 
 /// How often a free port for both UDP and TCP is looked for, if any port will do.
 const BIND_ATTEMPTS: usize = 16;
@@ -35,21 +43,42 @@ const GENERATION_EPOCH_SECS: u64 = 1_704_067_200;
 pub(super) struct Inner {
     pub(super) local_addr: SocketAddr,
     /// Which pool, for the log.
-    name: &'static str,
-    pool: Mutex<Pool>,
+    pub(super) name: &'static str,
+    /// Seals and opens, in a pool with keys.
+    pub(super) seal: Option<Seal>,
+    pub(super) questions: Questions,
+    engine: Mutex<Engine>,
     socket: UdpSocket,
     origin: Clock,
     /// Rings when the driver should look at the pool again.
     wake: Notify,
     pub(super) version: watch::Sender<u64>,
+    /// User events, as they are heard.
+    pub(super) users: broadcast::Sender<UserEvent>,
+    /// For the first who follows them: what is heard before it does, by a quick return.
+    early: Mutex<Option<broadcast::Receiver<UserEvent>>>,
     cached: Mutex<(u64, Arc<Vec<Member>>)>,
     left: watch::Sender<bool>,
     pub(super) stopped: watch::Sender<bool>,
     dirty: AtomicBool,
+    /// Whether events were told that the snapshot does not know of.
+    heard: AtomicBool,
+    /// Whether an earlier run heard events of the pool, and this one did not yet ask for more.
+    pub(super) returning: AtomicBool,
     renewed: AtomicU64,
     snapshot: Option<Mutex<Snapshot>>,
     saved_at: Mutex<Clock>,
     tasks: Mutex<JoinSet<()>>,
+}
+
+/// What was asked is for those who know the whole pool.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct PartialView;
+
+impl std::fmt::Display for PartialView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("not with gossip_lan.view = \"partial\": ask a server")
+    }
 }
 
 /// Locks, also after a panic elsewhere: the pool keeps no promise across calls that a panic breaks.
@@ -67,49 +96,69 @@ pub(super) async fn start(options: Options) -> io::Result<Arc<Inner>> {
     let mut snapshot = options.snapshot_path.map(Snapshot::open).transpose()?;
     let generation = next_generation(snapshot.as_ref());
     let origin = Clock::now();
-    let seed = seed(options.meta.node(), local_addr);
-    let now = Instant::default();
+    let node = options.meta.node();
     let name = match options.config.kind {
         Kind::Lan => "lan",
         Kind::Wan => "wan",
     };
-    let pool = Pool::new(options.config, options.meta, advertise, generation, seed, now)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    let mut back = Vec::new();
+    let seed = seed(node, local_addr);
+    let mut engine = engine(options.config, options.meta, advertise, generation, seed)
+        .map_err(|text| io::Error::new(io::ErrorKind::InvalidInput, text))?;
+    let (mut back, mut told) = (Vec::new(), 0);
     if let Some(snapshot) = &mut snapshot {
         if snapshot.left() && !options.rejoin_after_leave {
-            snapshot.forget_members();
+            snapshot.forget();
         }
         back = snapshot.members().to_vec();
         back.retain(|address| *address != advertise);
+        told = snapshot.events();
+        engine.resume_events(told);
     }
+    let (users, early) = broadcast::channel(EVENTS_MAX);
     let inner = Arc::new(Inner {
         local_addr,
         name,
-        pool: Mutex::new(pool),
+        seal: options.keys.map(|keys| Seal::new(keys, node, uuid::Uuid::new_v4().as_u64_pair().0)),
+        questions: Questions::default(),
+        engine: Mutex::new(engine),
         socket,
         origin,
         wake: Notify::new(),
         version: watch::Sender::new(1),
+        users,
+        early: Mutex::new(Some(early)),
         cached: Mutex::new((0, Arc::default())),
         left: watch::Sender::new(false),
         stopped: watch::Sender::new(false),
         dirty: AtomicBool::new(true),
+        heard: AtomicBool::new(false),
+        returning: AtomicBool::new(told > 0 && !back.is_empty()),
         renewed: AtomicU64::new(u64::from(generation)),
         snapshot: snapshot.map(Mutex::new),
         saved_at: Mutex::new(origin),
         tasks: Mutex::new(JoinSet::new()),
     });
+    // Serf counts the agent itself, too.
+    metrics::SERF_MEMBER_JOIN.count();
     inner.save_snapshot();
-    {
-        let mut tasks = lock(&inner.tasks);
-        tasks.spawn(run(Arc::clone(&inner)));
-        tasks.spawn(stream::listen(Arc::clone(&inner), listener));
-        if !back.is_empty() {
-            tasks.spawn(stream::rejoin(Arc::clone(&inner), back));
-        }
-    }
+    inner.spawn_all(listener, back);
     Ok(inner)
+}
+
+/// Makes the engine that the metadata tells of.
+fn engine(
+    config: Config,
+    meta: Meta,
+    advertise: SocketAddr,
+    generation: u32,
+    seed: u64,
+) -> Result<Engine, String> {
+    if meta.leaf {
+        let leaf = Partial::new(config, meta, advertise, generation, seed);
+        return leaf.map(|leaf| Engine::Leaf(Box::new(leaf))).map_err(|error| error.to_string());
+    }
+    let pool = Pool::new(config, meta, advertise, generation, seed, Instant::default());
+    pool.map(|pool| Engine::Full(Box::new(pool))).map_err(|error| error.to_string())
 }
 
 /// Binds UDP and TCP to one port.
@@ -144,14 +193,14 @@ fn seed(node: u64, address: SocketAddr) -> u64 {
 /// Drives the pool until it is stopped.
 async fn run(inner: Arc<Inner>) {
     let mut stopped = inner.stopped.subscribe();
-    let mut buffer = vec![0; PACKET_BYTES_MAX + 1];
+    let mut buffer = vec![0; DATAGRAM_BYTES_MAX + 1];
     // Sends never wait; this waits once, so that the first of them finds a registered socket.
     if let Err(error) = inner.socket.writable().await {
         tracing::warn!(%error, "socket not writable");
     }
     loop {
         inner.flush(&mut buffer);
-        let due = lock(&inner.pool).poll_timeout().map(|(at, _)| at);
+        let due = lock(&inner.engine).poll_timeout().map(|(at, _)| at);
         let until = due.map(|at| inner.origin + std::time::Duration::from_micros(at.micros()));
         let sleep = async {
             match until {
@@ -171,7 +220,7 @@ async fn run(inner: Arc<Inner>) {
         }
         // Also after a turn of datagrams: a flood must not hold up the clock.
         let now = inner.now();
-        lock(&inner.pool).handle_timeout(now);
+        lock(&inner.engine).handle_timeout(now);
     }
 }
 
@@ -180,12 +229,57 @@ impl Inner {
         Instant::from_micros(self.origin.elapsed().as_micros() as u64)
     }
 
-    /// Calls the pool and lets the driver send what came of it.
-    pub(super) fn drive<T>(&self, call: impl FnOnce(&mut Pool, Instant) -> T) -> T {
+    /// Starts the tasks; `back` are members of before a restart.
+    fn spawn_all(self: &Arc<Self>, listener: TcpListener, back: Vec<SocketAddr>) {
+        self.spawn(run(Arc::clone(self)));
+        if self.is_leaf() {
+            // Nobody opens streams to a leaf.
+            drop(listener);
+            if !back.is_empty() {
+                self.spawn(partial::rejoin(Arc::clone(self), back));
+            }
+            return;
+        }
+        self.spawn(stream::listen(Arc::clone(self), listener));
+        if !back.is_empty() {
+            self.spawn(stream::rejoin(Arc::clone(self), back));
+        }
+    }
+
+    /// Calls the engine and lets the driver send what came of it.
+    fn drive_engine<T>(&self, call: impl FnOnce(&mut Engine, Instant) -> T) -> T {
         let now = self.now();
-        let answer = call(&mut lock(&self.pool), now);
+        let answer = call(&mut lock(&self.engine), now);
         self.wake.notify_one();
         answer
+    }
+
+    /// Calls the full member, if it is one.
+    ///
+    /// # Errors
+    ///
+    /// [`PartialView`] for a leaf.
+    pub(super) fn drive<T>(
+        &self,
+        call: impl FnOnce(&mut Pool, Instant) -> T,
+    ) -> Result<T, PartialView> {
+        self.drive_engine(|engine, now| match engine {
+            Engine::Full(pool) => Ok(call(pool, now)),
+            Engine::Leaf(_) => Err(PartialView),
+        })
+    }
+
+    /// Calls the leaf, if it is one.
+    pub(super) fn drive_leaf<T>(&self, call: impl FnOnce(&mut Partial) -> T) -> Option<T> {
+        self.drive_engine(|engine, _| match engine {
+            Engine::Full(_) => None,
+            Engine::Leaf(leaf) => Some(call(leaf)),
+        })
+    }
+
+    /// Tells whether the view is partial.
+    pub(super) fn is_leaf(&self) -> bool {
+        matches!(*lock(&self.engine), Engine::Leaf(_))
     }
 
     /// Reads what the socket holds, up to a turn's worth.
@@ -193,8 +287,8 @@ impl Inner {
         for _ in 0..DATAGRAMS_PER_TURN {
             match self.socket.try_recv_from(buffer) {
                 Ok((len, from)) => {
-                    let now = self.now();
-                    lock(&self.pool).handle_datagram(now, from, &buffer[..len]);
+                    metrics::MEMBERLIST_UDP_RECEIVED.add(len as u64);
+                    self.receive(from, &mut buffer[..len]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // A peer's port that was closed answers by ICMP; the probe will tell.
@@ -207,72 +301,66 @@ impl Inner {
         }
     }
 
+    /// Takes a datagram, opened if the pool is sealed.
+    fn receive(&self, from: SocketAddr, bytes: &mut [u8]) {
+        let now = self.now();
+        let Some(seal) = &self.seal else {
+            return lock(&self.engine).handle_datagram(now, from, bytes);
+        };
+        match seal.with(|sealer| sealer.open_datagram(bytes)) {
+            Ok(Opened::Gossip(body)) => lock(&self.engine).handle_datagram(now, from, body),
+            Ok(Opened::Query(body)) => {
+                let own = *lock(&self.engine).identity();
+                if let Some(answer) = keyring::handle(self, seal, own, body) {
+                    self.send(&answer, from);
+                }
+            }
+            Err(why) => seal.tell_drop(self.name, from, why),
+        }
+    }
+
+    /// Sends bytes as they are. A full socket or a dead route loses datagrams, as networks do.
+    pub(super) fn send(&self, bytes: &[u8], to: SocketAddr) {
+        match self.socket.try_send_to(bytes, to) {
+            Ok(sent) => metrics::MEMBERLIST_UDP_SENT.add(sent as u64),
+            Err(error) => tracing::trace!(%error, %to, "send failed"),
+        }
+    }
+
     /// Sends what the pool wants sent, and acts on its events.
     fn flush(self: &Arc<Self>, buffer: &mut [u8]) {
         let mut events = Vec::new();
         {
             let now = self.now();
-            let mut pool = lock(&self.pool);
-            while let Some(transmit) = pool.poll_transmit(now, buffer) {
-                // A full socket or a dead route loses datagrams, as networks do.
-                if let Err(error) = self.socket.try_send_to(&buffer[..transmit.len], transmit.to) {
-                    tracing::trace!(%error, to = %transmit.to, "send failed");
+            let mut engine = lock(&self.engine);
+            while let Some(transmit) = engine.poll_transmit(now, buffer) {
+                let len = match &self.seal {
+                    Some(seal) => seal.with(|sealer| sealer.seal_datagram(buffer, transmit.len)),
+                    None => Some(transmit.len),
+                };
+                if let Some(len) = len {
+                    self.send(&buffer[..len], transmit.to);
                 }
             }
-            while let Some(event) = pool.poll_event() {
+            while let Some(event) = engine.poll_event() {
                 events.push(event);
             }
         }
         let mut changed = false;
         for event in events {
-            changed |= self.handle_event(event);
+            changed |= self.handle_told(event);
         }
         if changed {
             self.changed();
         }
         // The first members are kept at once: an agent that is killed soon after must find back.
-        let due = self.members().len() <= SNAPSHOT_FIRST
-            || lock(&self.saved_at).elapsed() >= SNAPSHOT_PERIOD;
-        if due && self.dirty.swap(false, Ordering::Relaxed) {
+        let due = lock(&self.saved_at).elapsed() >= SNAPSHOT_PERIOD;
+        let few = self.members().len() <= SNAPSHOT_FIRST;
+        if (due || few) && self.dirty.swap(false, Ordering::Relaxed)
+            || due && self.heard.swap(false, Ordering::Relaxed)
+        {
             self.save_snapshot();
         }
-    }
-
-    /// Acts on one event; true if the list of members changed.
-    fn handle_event(self: &Arc<Self>, event: Event) -> bool {
-        let pool = self.name;
-        match event {
-            Event::Member { name, address, change } => {
-                match change {
-                    Change::Joined => tracing::info!("{pool}: member joined: {name} {address}"),
-                    Change::Updated => tracing::debug!("{pool}: member update: {name} {address}"),
-                    Change::Leaving => tracing::debug!("{pool}: member leaving: {name} {address}"),
-                    Change::Left => tracing::info!("{pool}: member left: {name} {address}"),
-                    Change::Failed => tracing::info!("{pool}: member failed: {name} {address}"),
-                    Change::Reaped => tracing::info!("{pool}: member reaped: {name} {address}"),
-                }
-                return true;
-            }
-            Event::Conflict { name, holder, claimant } => {
-                let holder = holder.map_or_else(|| "this agent".into(), |at| at.to_string());
-                tracing::error!(
-                    "{pool}: name conflict for '{name}': {holder} keeps it, {claimant} is ignored"
-                );
-            }
-            Event::Refused { from, why } => tracing::warn!("{pool}: refused {from}: {why}"),
-            Event::SyncDue { peer } => stream::spawn_repair(self, peer),
-            Event::Renewed { generation } => {
-                tracing::warn!(generation, "the pool held this agent to be gone; back again");
-                self.renewed.store(u64::from(generation), Ordering::Relaxed);
-                self.dirty.store(true, Ordering::Relaxed);
-                return true;
-            }
-            Event::LeaveDone => {
-                self.left.send_replace(true);
-                return true;
-            }
-        }
-        false
     }
 
     /// Runs a task until it ends or the pool is shut down.
@@ -290,65 +378,40 @@ impl Inner {
         self.version.send_modify(|version| *version += 1);
     }
 
-    /// Tells the members; the list is built anew only after a change.
-    pub(super) fn members(&self) -> Arc<Vec<Member>> {
-        let version = *self.version.borrow();
-        let mut cached = lock(&self.cached);
-        if cached.0 != version {
-            let members = lock(&self.pool)
-                .members()
-                .map(|view| Member {
-                    name: view.meta.name.clone(),
-                    addr: view.identity.address.socket(),
-                    status: status(view.status),
-                    meta: view.meta.clone(),
-                })
-                .collect();
-            *cached = (version, Arc::new(members));
-        }
-        Arc::clone(&cached.1)
+    /// Follows user events: the first to ask from the start, everybody else from now on.
+    pub(super) fn events(&self) -> broadcast::Receiver<UserEvent> {
+        let early = lock(&self.early).take();
+        early.unwrap_or_else(|| self.users.subscribe())
     }
 
-    pub(super) fn stats(&self) -> Stats {
-        let members = self.members();
-        let count = |status| members.iter().filter(|member| member.status == status).count();
-        let pool = lock(&self.pool);
-        let (intent_queue, event_queue) = pool.backlog();
-        let counters = pool.stats();
-        Stats {
-            members: members.len(),
-            failed: count(MemberStatus::Failed),
-            left: count(MemberStatus::Left),
-            health_score: pool.health_score(),
-            member_time: *self.version.borrow(),
-            intent_queue,
-            event_queue,
-            received: counters.received,
-            sent: counters.sent,
-            malformed: counters.malformed,
-            refused: counters.refused,
-        }
+    pub(super) fn gossip_period(&self) -> std::time::Duration {
+        lock(&self.engine).config().gossip_period.to_core()
     }
 
-    /// Writes generation and living members to disk, if there is a file for them.
+    /// Writes generation, time of events and living members to disk, if there is a file for them.
     fn save_snapshot(&self) {
         let Some(snapshot) = &self.snapshot else { return };
         *lock(&self.saved_at) = Clock::now();
         let left = *self.left.borrow();
         let members = self.members();
+        let contacts = match &*lock(&self.engine) {
+            Engine::Full(_) => None,
+            Engine::Leaf(leaf) => Some(leaf.contacts().to_vec()),
+        };
         let living = members.iter().skip(1).filter(|m| m.status == MemberStatus::Alive);
-        let living = living.map(|member| member.addr).collect();
+        let living = contacts.unwrap_or_else(|| living.map(|member| member.addr).collect());
         let generation = self.renewed.load(Ordering::Relaxed) as u32;
-        if let Err(error) = lock(snapshot).save(generation, left, living) {
+        let told = lock(&self.engine).events_told();
+        if let Err(error) = lock(snapshot).save(generation, told, left, living) {
             tracing::warn!(%error, "snapshot not written");
         }
     }
 
     pub(super) async fn leave(&self) {
         let mut left = self.left.subscribe();
-        let timeout = self.drive(|pool, now| {
-            pool.leave(now);
-            pool.config().leave_timeout
+        let timeout = self.drive_engine(|engine, now| {
+            engine.leave(now);
+            engine.config().leave_timeout
         });
         self.changed();
         let wait = timeout.to_core() + std::time::Duration::from_secs(1);
@@ -365,17 +428,8 @@ impl Inner {
         self.stopped.send_replace(true);
         let mut tasks = std::mem::take(&mut *lock(&self.tasks));
         tasks.shutdown().await;
-        if self.dirty.swap(false, Ordering::Relaxed) {
+        if self.dirty.swap(false, Ordering::Relaxed) | self.heard.swap(false, Ordering::Relaxed) {
             self.save_snapshot();
         }
-    }
-}
-
-const fn status(status: Status) -> MemberStatus {
-    match status {
-        Status::Alive => MemberStatus::Alive,
-        Status::Leaving => MemberStatus::Leaving,
-        Status::Left => MemberStatus::Left,
-        Status::Failed => MemberStatus::Failed,
     }
 }

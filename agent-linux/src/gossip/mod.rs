@@ -2,8 +2,11 @@
 //!
 //! ```text
 //! Gossip      the handle: start, join, leave, members, subscribe
+//! engine      a full member, or a leaf
+//! partial     the leaf: how it gets in, and back
 //! driver      one task: datagrams in, due times, datagrams and events out
 //! stream      push/pull over TCP, both sides, with limits of time and size
+//! keyring     sealing, the keyring's file, questions about keys to the whole pool
 //! snapshot    the last known members, for coming back after a restart
 //! ```
 
@@ -12,13 +15,21 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
-pub use agent_core::gossip::{Config, Kind, Meta, Role};
+pub use agent_core::gossip::coordinate::Coordinate;
+pub use agent_core::gossip::seal::query::Op as KeyOp;
+pub use agent_core::gossip::seal::{Drops, Strictness};
+pub use agent_core::gossip::{Config, Kind, Meta, Role, UserEvent};
+pub use agent_core::wire::event::TooBig;
+pub use keyring::{Keys, Report as KeyReport, key};
 
 use driver::Inner;
 
 mod driver;
+mod engine;
+mod keyring;
+mod partial;
 mod snapshot;
 mod stream;
 
@@ -29,7 +40,7 @@ pub struct Options {
     pub bind: SocketAddr,
     /// What the others are told; port 0 stands for the bound port.
     pub advertise: SocketAddr,
-    /// What we tell about ourselves.
+    /// What we tell about ourselves. A leaf's engine is that of a leaf.
     pub meta: Meta,
     /// Timing and limits.
     pub config: Config,
@@ -37,6 +48,8 @@ pub struct Options {
     pub snapshot_path: Option<PathBuf>,
     /// Whether to come back to the pool even after a graceful leave.
     pub rejoin_after_leave: bool,
+    /// The keys of a sealed pool.
+    pub keys: Option<Keys>,
 }
 
 /// How a member is shown; the numbers are Consul's.
@@ -88,8 +101,12 @@ pub struct Stats {
     pub left: usize,
     /// Lifeguard's score, 0 when healthy.
     pub health_score: u8,
+    /// How often we had to look for our place from the start.
+    pub place_resets: u64,
     /// Changes of membership seen so far; stands for Serf's Lamport clock of members.
     pub member_time: u64,
+    /// Lamport time of the latest user event.
+    pub event_time: u64,
     /// Updates that still spread from here.
     pub intent_queue: usize,
     /// Pieces of news that still spread from here.
@@ -102,6 +119,8 @@ pub struct Stats {
     pub malformed: u64,
     /// Datagrams and members that were not let in.
     pub refused: u64,
+    /// What a sealed pool dropped; nothing for a plain one.
+    pub drops: Option<Drops>,
 }
 
 /// A handle on a running pool. Cheap to clone; the pool runs until [`Gossip::shutdown`].
@@ -125,9 +144,14 @@ impl Gossip {
         self.inner.local_addr
     }
 
-    /// Tells the members, ourselves first, the failed and the left included.
+    /// Tells the members, ourselves first, the failed and the left included. A leaf tells itself.
     pub fn members(&self) -> Arc<Vec<Member>> {
         self.inner.members()
+    }
+
+    /// Tells where servers take RPC, if this is a leaf: it does not see who the servers are.
+    pub fn servers(&self) -> Option<Vec<SocketAddr>> {
+        self.inner.drive_leaf(|leaf| leaf.servers().collect())
     }
 
     /// Watches a number that rises with every change of membership or metadata.
@@ -137,6 +161,9 @@ impl Gossip {
 
     /// Exchanges state with each address; answers how many took us in, and why the others did not.
     pub async fn join(&self, addresses: &[SocketAddr]) -> (usize, Vec<(SocketAddr, String)>) {
+        if self.inner.is_leaf() {
+            return partial::join(&self.inner, addresses).await;
+        }
         stream::join(&self.inner, addresses).await
     }
 
@@ -149,10 +176,11 @@ impl Gossip {
     ///
     /// # Errors
     ///
-    /// Consul's words for a name that no member has.
+    /// Consul's words for a name that no member has, or that a leaf cannot do it.
     pub fn force_leave(&self, name: &str, prune: bool) -> Result<(), String> {
         self.inner
             .drive(|pool, now| pool.force_leave(now, name, prune))
+            .map_err(|partial| format!("force-leave: {partial}"))?
             .map_err(|_| format!("agent: No node found with name '{name}'"))
     }
 
@@ -160,9 +188,47 @@ impl Gossip {
     pub fn update_meta(&self, change: impl FnOnce(&mut Meta)) {
         let updated = self.inner.drive(|pool, now| pool.update_meta(now, change));
         match updated {
-            Ok(()) => self.inner.changed(),
-            Err(error) => tracing::warn!(%error, "metadata not published"),
+            Ok(Ok(())) => self.inner.changed(),
+            Ok(Err(error)) => tracing::warn!(%error, "metadata not published"),
+            Err(partial) => tracing::warn!("metadata not published: {partial}"),
         }
+    }
+
+    /// Fires a user event to the whole pool, ourselves included.
+    ///
+    /// # Errors
+    ///
+    /// That it is too long, or that a leaf cannot do it; then nothing was sent.
+    pub fn fire(&self, event: UserEvent) -> Result<u64, String> {
+        self.inner
+            .drive(|pool, now| pool.fire(now, event))
+            .map_err(|partial| format!("user event: {partial}"))?
+            .map_err(|error| error.to_string())
+    }
+
+    /// Subscribes to the user events that the pool hears from now on; the first who does so misses
+    /// none from the start. Who does not keep up loses the oldest.
+    pub fn events(&self) -> broadcast::Receiver<UserEvent> {
+        self.inner.events()
+    }
+
+    /// Asks every living member about its keys, or to change them; takes some seconds if one does
+    /// not answer.
+    pub async fn keyring(&self, op: KeyOp) -> KeyReport {
+        keyring::ask(&self.inner, op).await
+    }
+
+    /// Tells where this agent is, as far as probes have told; a leaf measures nothing.
+    pub fn place(&self) -> Option<Coordinate> {
+        self.inner.drive(|pool, _| *pool.place()).ok()
+    }
+
+    /// Tells the names and places of the living members of a WAN pool, ourselves first.
+    pub fn places(&self) -> Vec<(String, Coordinate)> {
+        let places = self.inner.drive(|pool, _| {
+            pool.places().map(|(meta, place)| (meta.name.clone(), *place)).collect()
+        });
+        places.unwrap_or_default()
     }
 
     /// Tells the counters.

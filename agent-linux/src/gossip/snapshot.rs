@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! generation 347196161
+//! events 17                     Lamport time of the user events that were told
 //! left                          only after a graceful leave
 //! alive 10.0.0.1:8301           one line per living member
 //! ```
@@ -24,6 +25,7 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 pub(super) struct Snapshot {
     path: PathBuf,
     generation: u32,
+    events: u64,
     left: bool,
     members: Vec<SocketAddr>,
     fresh: bool,
@@ -37,7 +39,7 @@ impl Snapshot {
     /// What reading says, or `InvalidData` for a file that is too long.
     pub(super) fn open(path: PathBuf) -> io::Result<Self> {
         let mut snapshot =
-            Self { path, generation: 0, left: false, members: Vec::new(), fresh: true };
+            Self { path, generation: 0, events: 0, left: false, members: Vec::new(), fresh: true };
         match fs::metadata(&snapshot.path) {
             Ok(meta) if meta.len() > FILE_BYTES_MAX => {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "gossip snapshot too long"));
@@ -52,6 +54,7 @@ impl Snapshot {
                 Some(("generation", number)) => {
                     snapshot.generation = number.parse().unwrap_or_default();
                 }
+                Some(("events", time)) => snapshot.events = time.parse().unwrap_or_default(),
                 Some(("alive", address)) if snapshot.members.len() < MEMBERS_MAX => {
                     snapshot.members.extend(address.parse::<SocketAddr>());
                 }
@@ -66,6 +69,11 @@ impl Snapshot {
         self.generation
     }
 
+    /// Lamport time of the user events that were told, 0 if none were.
+    pub(super) const fn events(&self) -> u64 {
+        self.events
+    }
+
     pub(super) const fn left(&self) -> bool {
         self.left
     }
@@ -74,8 +82,9 @@ impl Snapshot {
         &self.members
     }
 
-    /// Drops the members: a graceful leave ended the membership for good.
-    pub(super) fn forget_members(&mut self) {
+    /// Drops members and events: a graceful leave ended the membership for good.
+    pub(super) fn forget(&mut self) {
+        self.events = 0;
         self.members.clear();
     }
 
@@ -89,6 +98,7 @@ impl Snapshot {
     pub(super) fn save(
         &mut self,
         generation: u32,
+        events: u64,
         left: bool,
         mut members: Vec<SocketAddr>,
     ) -> io::Result<()> {
@@ -96,11 +106,12 @@ impl Snapshot {
         if members.is_empty() {
             members.clone_from(&self.members);
         }
-        let same = (generation, left) == (self.generation, self.left) && members == self.members;
+        let same = (generation, events, left) == (self.generation, self.events, self.left)
+            && members == self.members;
         if same && !self.fresh {
             return Ok(());
         }
-        let mut text = format!("generation {generation}\n");
+        let mut text = format!("generation {generation}\nevents {events}\n");
         if left {
             text.push_str("left\n");
         }
@@ -115,7 +126,8 @@ impl Snapshot {
         file.write_all(text.as_bytes())?;
         drop(file);
         fs::rename(&beside, &self.path)?;
-        (self.generation, self.left, self.members) = (generation, left, members);
+        (self.generation, self.events, self.left) = (generation, events, left);
+        self.members = members;
         self.fresh = false;
         Ok(())
     }
@@ -131,13 +143,14 @@ mod tests {
         let path = dir.join("serf").join("local.snapshot");
         let mut snapshot = Snapshot::open(path.clone()).expect("a missing file is empty");
         let members: Vec<SocketAddr> = vec!["127.0.0.1:1".parse().expect("an address")];
-        snapshot.save(7, true, members.clone()).expect("writable");
+        snapshot.save(7, 9, true, members.clone()).expect("writable");
         let mut text = fs::read_to_string(&path).expect("written");
         text.push_str("alive nowhere\njunk\n\u{0}\n");
         fs::write(&path, text).expect("writable");
         let mut again = Snapshot::open(path).expect("readable");
         assert_eq!((again.generation(), again.left(), again.members()), (7, true, &members[..]));
-        again.save(8, false, Vec::new()).expect("writable");
+        assert_eq!(again.events(), 9);
+        again.save(8, 9, false, Vec::new()).expect("writable");
         assert_eq!(again.members(), &members[..]);
         fs::remove_dir_all(dir).expect("ours");
     }

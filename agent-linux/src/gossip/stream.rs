@@ -3,21 +3,27 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use agent_core::gossip::sync::{Error, Frame, HEAD_BYTES, Purpose};
+use agent_core::gossip::seal::Refused;
+use agent_core::gossip::seal::frame::Thread;
+use agent_core::gossip::sync::{Bar, Error, Frame, HEAD_BYTES, Purpose, Step};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::driver::Inner;
+use super::driver::{Inner, PartialView};
 
 /// Longest one exchange may take, connecting included.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Most exchanges that others may have open with us; more wait in the listener's queue.
 const INBOUND_MAX: usize = 8;
+
+/// Most hellos of one exchange: a summary, then the parts that differ.
+const HELLOS_MAX: usize = 2;
 
 /// Pause after a failed accept: the process may be out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -30,7 +36,15 @@ const REJOIN_PERIOD: Duration = Duration::from_secs(10);
 enum Failure {
     Io(io::Error),
     Sync(Error),
+    Seal(Refused),
     Late,
+    Partial(PartialView),
+}
+
+impl From<PartialView> for Failure {
+    fn from(partial: PartialView) -> Self {
+        Self::Partial(partial)
+    }
 }
 
 impl From<io::Error> for Failure {
@@ -50,7 +64,9 @@ impl std::fmt::Display for Failure {
         match self {
             Self::Io(error) => error.fmt(f),
             Self::Sync(error) => error.fmt(f),
+            Self::Seal(why) => why.fmt(f),
             Self::Late => f.write_str("i/o timeout"),
+            Self::Partial(partial) => partial.fmt(f),
         }
     }
 }
@@ -82,45 +98,107 @@ pub(super) async fn listen(inner: Arc<Inner>, listener: TcpListener) {
 
 /// The answering side of one exchange.
 async fn answer(inner: &Inner, mut stream: TcpStream, from: SocketAddr) -> Result<(), Failure> {
-    let hello = read(&mut stream, Frame::Hello).await?;
-    let reply = inner.drive(|pool, now| pool.handle_sync_hello(now, from, &hello))?;
-    drop(hello);
-    stream.write_all(&reply).await?;
-    drop(reply);
-    let rest = read(&mut stream, Frame::Rest).await?;
-    inner.drive(|pool, now| pool.handle_sync_rest(now, &rest))?;
-    Ok(())
+    let mut thread = Thread::default();
+    let mut frame = match read(inner, &mut stream, Frame::Hello, &mut thread).await {
+        Ok(hello) => hello,
+        Err(Failure::Seal(why)) => {
+            let bar = match &inner.seal {
+                Some(seal) => {
+                    seal.tell_drop(inner.name, from, why);
+                    Bar::from(why)
+                }
+                None => Bar::NoKeys,
+            };
+            stream.write_all(&bar.emit()).await?;
+            return Err(Failure::Seal(why));
+        }
+        Err(failure) => return Err(failure),
+    };
+    for _ in 0..HELLOS_MAX {
+        let (reply, next) =
+            inner.drive(|pool, now| pool.handle_sync_hello(now, from, &frame))??;
+        write(inner, &mut stream, Frame::Reply, reply, &mut thread).await?;
+        frame = read(inner, &mut stream, next, &mut thread).await?;
+        if next == Frame::Rest {
+            return Ok(inner.drive(|pool, now| pool.handle_sync_rest(now, &frame))??);
+        }
+    }
+    Err(Error::Malformed.into())
 }
 
 /// The asking side of one exchange.
 async fn exchange(inner: &Inner, peer: SocketAddr, purpose: Purpose) -> Result<(), Failure> {
     let work = async {
+        let mut thread = Thread::default();
         let mut stream = TcpStream::connect(peer).await?;
         stream.set_nodelay(true)?;
-        let hello = inner.drive(|pool, _| pool.sync_hello(purpose));
-        stream.write_all(&hello).await?;
-        drop(hello);
-        let reply = read(&mut stream, Frame::Reply).await?;
-        let rest = inner.drive(|pool, now| pool.handle_sync_reply(now, peer, &reply))?;
-        drop(reply);
-        stream.write_all(&rest).await?;
-        stream.shutdown().await?;
-        Ok(())
+        let mut hello = inner.drive(|pool, _| pool.sync_hello(purpose))?;
+        for _ in 0..HELLOS_MAX {
+            write(inner, &mut stream, Frame::Hello, hello, &mut thread).await?;
+            let reply = read(inner, &mut stream, Frame::Reply, &mut thread).await?;
+            match inner.drive(|pool, now| pool.handle_sync_reply(now, peer, &reply))?? {
+                Step::Hello(next) => hello = next,
+                Step::Rest(rest) => {
+                    write(inner, &mut stream, Frame::Rest, rest, &mut thread).await?;
+                    return Ok(stream.shutdown().await?);
+                }
+            }
+        }
+        Err(Error::Malformed.into())
     };
     timeout(EXCHANGE_TIMEOUT, work).await.unwrap_or(Err(Failure::Late))
 }
 
-/// Reads one frame's body. Memory grows with what arrives, not with what the head promises.
-async fn read(stream: &mut TcpStream, frame: Frame) -> Result<Vec<u8>, Failure> {
+/// Writes one frame, sealed if the pool is.
+async fn write(
+    inner: &Inner,
+    stream: &mut TcpStream,
+    frame: Frame,
+    bytes: Vec<u8>,
+    thread: &mut Thread,
+) -> Result<(), Failure> {
+    let bytes = match &inner.seal {
+        Some(seal) => seal
+            .with(|sealer| sealer.seal_frame(frame, bytes, thread))
+            .ok_or_else(|| io::Error::other("no nonces left"))?,
+        None => bytes,
+    };
+    Ok(stream.write_all(&bytes).await?)
+}
+
+/// Reads one frame's body, opened. Memory grows with what arrives, not with what the head promises.
+async fn read(
+    inner: &Inner,
+    stream: &mut TcpStream,
+    frame: Frame,
+    thread: &mut Thread,
+) -> Result<Vec<u8>, Failure> {
     let mut head = [0; HEAD_BYTES];
     stream.read_exact(&mut head).await?;
-    let len = frame.check(head)?;
+    let head = frame.check(head)?;
     let mut body = Vec::new();
-    stream.take(len as u64).read_to_end(&mut body).await?;
-    if body.len() < len {
+    stream.take(head.len as u64).read_to_end(&mut body).await?;
+    if body.len() < head.len {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
     }
-    Ok(body)
+    match &inner.seal {
+        Some(seal) => {
+            seal.with(|sealer| sealer.open_frame(frame, head, body, thread)).map_err(Failure::Seal)
+        }
+        None if head.sealed => Err(Failure::Seal(Refused::UnknownKey)),
+        None => Ok(body),
+    }
+}
+
+/// Exchanges state with a member to become one: as a newcomer, to whom the pool's past means
+/// nothing, or for the first time after a restart.
+async fn enter(inner: &Inner, peer: SocketAddr) -> Result<(), Failure> {
+    if !inner.returning.load(Ordering::Relaxed) {
+        return exchange(inner, peer, Purpose::Join).await;
+    }
+    exchange(inner, peer, Purpose::Return).await?;
+    inner.returning.store(false, Ordering::Relaxed);
+    Ok(())
 }
 
 /// Exchanges state with each address in turn.
@@ -131,7 +209,7 @@ pub(super) async fn join(
     let mut contacted = 0;
     let mut errors = Vec::new();
     for address in addresses {
-        match exchange(inner, *address, Purpose::Join).await {
+        match enter(inner, *address).await {
             Ok(()) => contacted += 1,
             Err(error) => errors.push((*address, error.to_string())),
         }
@@ -153,7 +231,7 @@ pub(super) fn spawn_repair(inner: &Arc<Inner>, peer: SocketAddr) {
 pub(super) async fn rejoin(inner: Arc<Inner>, members: Vec<SocketAddr>) {
     loop {
         for peer in &members {
-            match exchange(&inner, *peer, Purpose::Join).await {
+            match enter(&inner, *peer).await {
                 Ok(()) => {
                     tracing::info!("re-joined to previously known node {peer}");
                     return;

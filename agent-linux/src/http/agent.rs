@@ -3,6 +3,7 @@
 use super::options::parse_bool;
 use super::reply::{Page, Refusal};
 use super::route::{Act, Call, Intake};
+use super::view::coordinate::CoordinateView;
 use super::view::{Each, member::MemberView};
 use crate::endpoint::agent::{Description, Maintenance, Op, Pool, Reply};
 use crate::version;
@@ -20,6 +21,7 @@ const fn tell(
 }
 
 pub(super) const DESCRIBE: Act = tell(parse_describe, render_describe);
+pub(super) const HOST: Act = tell(parse_host, render_host);
 pub(super) const MEMBERS: Act = tell(parse_members, render_members);
 pub(super) const JOIN: Act = tell(parse_join, render_done);
 pub(super) const LEAVE: Act = tell(parse_leave, render_done);
@@ -29,6 +31,10 @@ pub(super) const RELOAD: Act = tell(parse_reload, render_done);
 
 fn parse_describe(_: &Call<'_>, _: Vec<u8>) -> Result<Op, Refusal> {
     Ok(Op::Describe)
+}
+
+fn parse_host(_: &Call<'_>, _: Vec<u8>) -> Result<Op, Refusal> {
+    Ok(Op::Host)
 }
 
 fn parse_leave(_: &Call<'_>, _: Vec<u8>) -> Result<Op, Refusal> {
@@ -88,6 +94,12 @@ pub(super) fn render_done(_: &Call<'_>, reply: Reply) -> Page {
     Page::empty(StatusCode::OK)
 }
 
+/// Shows the machine.
+fn render_host(call: &Call<'_>, reply: Reply) -> Page {
+    let Reply::Host(host) = reply else { return Page::unexpected() };
+    Page::json(call, &host)
+}
+
 /// Shows members; `null` where there is no pool.
 fn render_members(call: &Call<'_>, reply: Reply) -> Page {
     let Reply::Members(members) = reply else { return Page::unexpected() };
@@ -103,7 +115,7 @@ fn render_members(call: &Call<'_>, reply: Reply) -> Page {
 struct DescriptionView<'a> {
     config: ConfigView<'a>,
     debug_config: &'a Value,
-    coord: Option<()>,
+    coord: Option<CoordinateView<'a>>,
     member: MemberView<'a>,
     stats: &'a BTreeMap<String, BTreeMap<String, String>>,
     meta: &'a BTreeMap<String, String>,
@@ -134,7 +146,7 @@ impl<'a> From<&'a Description> for DescriptionView<'a> {
                 version: version::CONSUL,
             },
             debug_config: &agent.debug_config,
-            coord: None,
+            coord: agent.place.as_ref().map(CoordinateView::from),
             member: MemberView::from(&agent.member),
             stats: &agent.stats,
             meta: &agent.meta,

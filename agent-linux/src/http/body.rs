@@ -7,14 +7,23 @@ use serde_json::Value;
 ///
 /// # Errors
 ///
-/// A refusal with `Request decode failed: ` and Go's words.
-pub(super) fn json(body: &[u8]) -> Result<Value, Refusal> {
+/// Go's words.
+pub(super) fn value(body: &[u8]) -> Result<Value, String> {
     let mut values = serde_json::Deserializer::from_slice(body).into_iter::<Value>();
     match values.next() {
         Some(Ok(value)) => Ok(value),
-        Some(Err(error)) => Err(decode_failed(syntax(body, &error))),
-        None => Err(decode_failed("EOF")),
+        Some(Err(error)) => Err(syntax(body, &error)),
+        None => Err("EOF".to_owned()),
     }
+}
+
+/// Reads the first JSON value of a body.
+///
+/// # Errors
+///
+/// A refusal with `Request decode failed: ` and Go's words.
+pub(super) fn json(body: &[u8]) -> Result<Value, Refusal> {
+    value(body).map_err(decode_failed)
 }
 
 /// Refuses a body with the reason why it could not be read.
@@ -31,6 +40,11 @@ fn syntax(body: &[u8], error: &serde_json::Error) -> String {
     let lines = body.split(|byte| *byte == b'\n').take(error.line().saturating_sub(1));
     let start: usize = lines.map(|line| line.len() + 1).sum();
     let at = body.get(start + error.column().saturating_sub(1)).copied().unwrap_or(b' ');
+    if told.starts_with("expected ident")
+        && let Some(place) = literal(&body[..body.len().min(start + error.column() - 1)])
+    {
+        return format!("invalid character '{}' {place}", shown(at));
+    }
     let place = if told.starts_with("key must be a string") || told.starts_with("trailing comma") {
         "looking for beginning of object key string"
     } else if told.contains("`,` or `}`") {
@@ -44,13 +58,25 @@ fn syntax(body: &[u8], error: &serde_json::Error) -> String {
     } else {
         "looking for beginning of value"
     };
-    let shown = match at {
+    format!("invalid character '{}' {place}", shown(at))
+}
+
+/// Says which of JSON's three words the end of `read` begins, and how it would go on.
+fn literal(read: &[u8]) -> Option<String> {
+    let known = read.iter().rev().take_while(|byte| byte.is_ascii_lowercase()).count();
+    let begun = &read[read.len() - known..];
+    let word = ["null", "true", "false"].into_iter().find(|w| w.as_bytes().starts_with(begun))?;
+    let next = word.as_bytes().get(known).filter(|_| known > 0)?;
+    Some(format!("in literal {word} (expecting '{}')", char::from(*next)))
+}
+
+fn shown(byte: u8) -> String {
+    match byte {
         b'\'' => "\\'".to_owned(),
-        0x20..=0x7e => char::from(at).to_string(),
+        0x20..=0x7e => char::from(byte).to_string(),
         b'\n' => "\\n".to_owned(),
         other => format!("\\x{other:02x}"),
-    };
-    format!("invalid character '{shown}' {place}")
+    }
 }
 
 #[cfg(test)]
@@ -63,6 +89,9 @@ mod tests {
             ("", "EOF"),
             ("  ", "EOF"),
             ("zz", "invalid character 'z' looking for beginning of value"),
+            ("nope", "invalid character 'o' in literal null (expecting 'u')"),
+            ("[tru1]", "invalid character '1' in literal true (expecting 'e')"),
+            (r#"{"a":falsy}"#, "invalid character 'y' in literal false (expecting 'e')"),
             ("\0", "invalid character '\\x00' looking for beginning of value"),
             (r#"{"Node":"a"#, "unexpected EOF"),
             (

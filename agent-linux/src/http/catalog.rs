@@ -1,8 +1,9 @@
 //! `/v1/catalog/`: reads of nodes and services.
 
+use super::ask::read;
 use super::options::read_options;
 use super::reply::{Freshness, Page, Refusal};
-use super::route::{Act, Call, Intake};
+use super::route::{Act, Call};
 use super::view::node::NodeView;
 use super::view::service::{InstanceView, ServiceView};
 use super::view::{Each, Entries};
@@ -11,15 +12,6 @@ use agent_core::model::request::{Body, Query as AnyQuery, Reply, Request};
 use agent_core::model::service::Service;
 use serde::Serialize;
 use std::sync::Arc;
-
-/// A read with the headers that most reads of the catalog have.
-const fn read(
-    parse: fn(&Call<'_>, Vec<u8>) -> Result<Request, Refusal>,
-    render: fn(&Call<'_>, Reply) -> Page,
-    freshness: Freshness,
-) -> Act {
-    Act::Ask { intake: Intake::Nothing, parse, render, freshness }
-}
 
 pub(super) const DATACENTERS: Act =
     read(parse_datacenters, render_datacenters, Freshness::CacheOnly);

@@ -14,6 +14,6 @@ fn off(call: &Call<'_>) -> Page {
 /// The same for a read that may block.
 fn roots_off(call: &Call<'_>) -> Page {
     let mut page = off(call);
-    tell_freshness(&mut page, call, Freshness::Told, None);
+    tell_freshness(&mut page, Freshness::Told, None);
     page
 }

@@ -1,6 +1,6 @@
 //! Where requests meet their socket: bodies in and out, and the deadlines of a slow peer.
 //!
-//! - [`take`]: the bounded intake of a request's body
+//! - [`take`]: the bounded intake of a request's body · [`pour`]: the same piece by piece
 //! - [`Body`]: the body of a response
 //! - [`Guarded`]: a connection's stream with its deadlines
 //!
@@ -8,11 +8,11 @@
 //! byte of a request head has come, the rest must come within [`HEAD_READ_MAX`]; a response that
 //! makes no progress for [`WRITE_STALL_MAX`] ends the connection. Bodies have their own deadline.
 
+use super::pack::Packer;
 use super::{BODY_READ_MAX, HEAD_READ_MAX, Lines, WRITE_STALL_MAX};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -21,7 +21,11 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
+
+/// Time for the rest of a body that nobody wants any more.
+const REST_READ_MAX: Duration = Duration::from_secs(10);
 
 /// Between requests.
 const IDLE: u8 = 0;
@@ -187,12 +191,56 @@ async fn read(mut body: Incoming, bytes_max: usize) -> Result<Vec<u8>, NotTaken>
     Ok(bytes)
 }
 
+/// Hands a body on piece by piece while `work` takes it; a client that is too slow with a piece, or
+/// goes away, ends it early.
+pub(super) async fn pour<T>(
+    body: Option<Incoming>,
+    work: impl FnOnce(mpsc::Receiver<Bytes>) -> Pouring<T>,
+) -> T {
+    let (sender, pieces) = mpsc::channel(1);
+    let pour = async move {
+        let mut taker = Some(sender);
+        let Some(mut body) = body else { return };
+        while let Ok(Some(Ok(frame))) = tokio::time::timeout(BODY_READ_MAX, body.frame()).await {
+            if let (Ok(data), Some(to)) = (frame.into_data(), &taker)
+                && to.send(data).await.is_err()
+            {
+                taker = None;
+            }
+        }
+    };
+    let (mut pour, mut work) = (std::pin::pin!(pour), work(pieces));
+    tokio::select! {
+        done = &mut work => {
+            // A client that still writes would not see the answer.
+            let _ = tokio::time::timeout(REST_READ_MAX, pour).await;
+            return done;
+        }
+        () = &mut pour => {}
+    }
+    work.await
+}
+
+/// Work that takes a body.
+pub(super) type Pouring<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
 /// The body of a response.
 pub(super) enum Body {
     /// All of it.
     Whole(Bytes),
     /// Pieces as they come, until the sender is dropped.
     Stream(Lines),
+    /// The same, but an error breaks the answer off, so that nobody takes it for whole.
+    Fragile(mpsc::Receiver<io::Result<Bytes>>),
+    /// A stream, compressed; each piece can be read when it comes.
+    Packed(Lines, Box<Packer>),
+}
+
+impl Body {
+    /// Streams pieces compressed.
+    pub(super) fn packed(pieces: Lines) -> Self {
+        Self::Packed(pieces, Box::default())
+    }
 }
 
 impl From<Vec<u8>> for Body {
@@ -209,32 +257,46 @@ impl From<&'static [u8]> for Body {
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match &mut *self {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Stream(pieces) => {
                 pieces.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
             }
+            Self::Fragile(pieces) => {
+                pieces.poll_recv(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+            }
+            Self::Packed(pieces, packer) => match packer.begin() {
+                Some(head) => Poll::Ready(Some(Ok(Frame::data(head)))),
+                None => {
+                    let piece = ready!(pieces.poll_recv(cx));
+                    let packed = match piece {
+                        Some(piece) => packer.add(&piece),
+                        None => packer.end(),
+                    };
+                    Poll::Ready(packed.map(|packed| Ok(Frame::data(packed))))
+                }
+            },
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
-            Self::Stream(_) => false,
+            Self::Stream(_) | Self::Fragile(_) | Self::Packed(..) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Stream(_) => SizeHint::default(),
+            Self::Stream(_) | Self::Fragile(_) | Self::Packed(..) => SizeHint::default(),
         }
     }
 }

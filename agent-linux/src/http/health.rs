@@ -1,34 +1,25 @@
 //! `/v1/health/`: reads of checks, and of instances with the checks that count for them.
 
+use super::ask::read;
 use super::options::{parse_bool, read_options};
 use super::reply::{Freshness, Page, Refusal};
-use super::route::{Act, Call, Intake};
-use super::view::Each;
+use super::route::{Act, Call};
 use super::view::check::{CheckView, DefinitionView};
 use super::view::node::NodeView;
 use super::view::service::ServiceView;
-use agent_core::model::catalog::Query as CatalogQuery;
+use super::view::{Each, listed};
 use agent_core::model::check::{Check, Status};
 use agent_core::model::health::{Instance, Query, Reply as HealthReply, ServiceQuery};
 use agent_core::model::request::{Body, Query as AnyQuery, Reply, Request};
 use serde::Serialize;
 use std::sync::Arc;
 
-/// A read.
-const fn read(
-    parse: fn(&Call<'_>, Vec<u8>) -> Result<Request, Refusal>,
-    render: fn(&Call<'_>, Reply) -> Page,
-    freshness: Freshness,
-) -> Act {
-    Act::Ask { intake: Intake::Nothing, parse, render, freshness }
-}
-
 pub(super) const NODE: Act = read(parse_node, render_checks, Freshness::Effective);
 pub(super) const CHECKS: Act = read(parse_checks, render_checks, Freshness::Effective);
 pub(super) const STATE: Act = read(parse_state, render_state, Freshness::Effective);
 pub(super) const SERVICE: Act = read(parse_service, render_instances, Freshness::Cached);
 pub(super) const CONNECT: Act = read(parse_connect, render_instances, Freshness::Cached);
-pub(super) const INGRESS: Act = read(parse_ingress, render_ingress, Freshness::Cached);
+pub(super) const INGRESS: Act = read(parse_ingress, render_instances, Freshness::Cached);
 
 /// Makes a request of a query.
 fn request(call: &Call<'_>, query: Query) -> Result<Request, Refusal> {
@@ -80,8 +71,7 @@ fn parse_instances(call: &Call<'_>, connect: bool) -> Result<Request, Refusal> {
 /// Reads a read of a service's ingress gateways: those that are bound to it.
 fn parse_ingress(call: &Call<'_>, _: Vec<u8>) -> Result<Request, Refusal> {
     let name = call.required("Missing service name")?;
-    let query = AnyQuery::Catalog(CatalogQuery::GatewayServices(name));
-    Ok(Request { options: read_options(call)?, body: Body::Query(query) })
+    request(call, Query::Ingress(name))
 }
 
 /// Shows checks.
@@ -113,10 +103,27 @@ fn views(checks: &[Arc<Check>]) -> Checks<'_> {
 /// An instance with its node and checks.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct HealthView<'a> {
+pub(super) struct HealthView<'a> {
     node: NodeView<'a>,
     service: ServiceView<'a>,
-    checks: Checks<'a>,
+    checks: Option<Checks<'a>>,
+}
+
+impl<'a> HealthView<'a> {
+    /// An instance as `/v1/query/` shows it: `null` where there is nothing in a list.
+    pub(super) fn of_query(instance: &'a Instance) -> Self {
+        let checks = listed(&instance.checks);
+        Self {
+            node: NodeView::from(&*instance.node),
+            service: ServiceView::of_query(&instance.service),
+            checks: checks.map(|checks| Each::of(checks, of_query as fn(_) -> _)),
+        }
+    }
+}
+
+/// Shows a check as `/v1/query/` does.
+fn of_query(check: &Arc<Check>) -> CheckView<'_, DefinitionView<'_>> {
+    CheckView::of_query(check)
 }
 
 impl<'a> From<&'a Instance> for HealthView<'a> {
@@ -124,7 +131,7 @@ impl<'a> From<&'a Instance> for HealthView<'a> {
         Self {
             node: NodeView::from(&*instance.node),
             service: ServiceView::from(&*instance.service),
-            checks: views(&instance.checks),
+            checks: Some(views(&instance.checks)),
         }
     }
 }
@@ -133,10 +140,4 @@ impl<'a> From<&'a Instance> for HealthView<'a> {
 fn render_instances(call: &Call<'_>, reply: Reply) -> Page {
     let Reply::Health(HealthReply::Instances(instances)) = reply else { return Page::unexpected() };
     Page::json(call, &Each::of(&instances, HealthView::from))
-}
-
-/// Shows that a service has no ingress gateway, which takes configuration entries.
-fn render_ingress(call: &Call<'_>, reply: Reply) -> Page {
-    let Reply::Catalog(_) = reply else { return Page::unexpected() };
-    Page::json(call, &[(); 0])
 }

@@ -1,15 +1,19 @@
 //! The HTTP edge: Consul's API under `/v1/`, the page under `/ui/`.
 //!
 //! ```text
-//! server      listener, limits on connections, one task for each
+//! server      listener, limits on connections, one task for each      lane  threads for them
 //! connection  bodies in and out, deadlines of a slow peer
 //! route       the one table: path, methods, what to do; and the flow of one request
+//! inside      reads by the agent's own parts              guard  what is shut off
+//! ask         the servers or the cache, for a route
 //! path        percent-decoding and cleaning
 //! options     query parameters
 //! body        JSON that clients send          view   JSON in Consul's shape
-//! reply       pages: status codes, headers, error texts, compression
-//! kv catalog registration health session status operator      asked of the servers
-//! agent service check metric monitor                          asked of this very agent
+//! reply       pages: status codes, headers, error texts      pack   compression
+//! kv catalog registration health session query coordinate
+//! status operator autopilot txn                               asked of the servers
+//! agent service check event metric monitor                    asked of this very agent
+//! snapshot                                                    the whole state of the servers
 //! acl connect                                                 what is switched off
 //! ```
 //!
@@ -21,35 +25,50 @@
 
 mod acl;
 mod agent;
+mod ask;
+mod autopilot;
 mod body;
 mod catalog;
 mod check;
 mod connect;
 mod connection;
+mod coordinate;
+mod event;
+mod guard;
 mod health;
+mod inside;
+mod keyring;
 mod kv;
+pub(crate) mod lane;
 mod metric;
 mod monitor;
 mod operator;
 mod options;
+mod pack;
 mod path;
+mod query;
 mod registration;
 mod reply;
 mod route;
 mod server;
 mod service;
 mod session;
+mod snapshot;
 mod status;
 #[cfg(test)]
 mod tests;
+mod txn;
 mod view;
 
+pub use inside::inquire;
 pub use server::{Listener, serve};
 
 use crate::config::cidr::Cidr;
-use crate::endpoint::Endpoint;
+use crate::endpoint::Saving;
 use crate::endpoint::agent::Agent;
-use agent_core::model::request::{Outcome, Request};
+use crate::endpoint::cache::{Cache, Cached, Control};
+use crate::metrics::Naming;
+use agent_core::model::request::{Error, Options, Outcome, Request};
 use bytes::Bytes;
 use std::future::Future;
 use std::pin::Pin;
@@ -60,7 +79,7 @@ use tracing::Level;
 
 /// Most bytes of a request line with its headers: a page of cookies fits, a flood does not.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Most bytes of a JSON body: Consul's limit for a transaction.
+/// Most bytes of a JSON body, as Consul has it.
 const BODY_BYTES_MAX: usize = 512 * 1024;
 /// Time for the rest of a request head once its first byte has come.
 const HEAD_READ_MAX: Duration = Duration::from_secs(10);
@@ -72,9 +91,18 @@ const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
 /// Lines of the log with their newlines; ends when the sender is dropped.
 pub type Lines = mpsc::Receiver<Bytes>;
 
+/// How lines of the log are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LineForm {
+    /// As Consul's.
+    Text,
+    /// As JSON objects.
+    Json,
+}
+
 /// Subscribes to the log from a level up. It drops lines for a reader that does not keep up, and
 /// forgets one that is gone.
-pub type Monitor = Arc<dyn Fn(Level) -> Lines + Send + Sync>;
+pub type Monitor = Arc<dyn Fn(Level, LineForm) -> Lines + Send + Sync>;
 
 /// How the edge is set.
 #[derive(Clone)]
@@ -85,22 +113,32 @@ pub struct Settings {
     pub node_name: String,
     /// Whether the agent is a server; a client's requests are one hop away from one.
     pub server: bool,
+    /// Whether there are network coordinates.
+    pub coordinates: bool,
     /// Whether `/ui/` is served.
     pub ui: bool,
     /// Whether JSON is indented without being asked, as under `-dev`.
     pub pretty: bool,
     /// Most bytes of a value in the key/value store; default 512 KiB.
     pub kv_value_bytes_max: usize,
+    /// Most bytes of a transaction; default 512 KiB.
+    pub txn_bytes_max: usize,
     /// Most connections of one client address; default 200, 0 for no limit.
     pub connections_per_client_max: usize,
+    /// Time for a TLS handshake (`https_handshake_timeout`); default 5 s.
+    pub tls_handshake_max: Duration,
     /// Age of stale answers that discovery accepts unasked (`discovery_max_stale`), zero for none.
     pub discovery_max_stale: Duration,
+    /// Whether `?cached` is heeded (`http_config.use_cache`); default true.
+    pub use_cache: bool,
     /// Headers added to every answer of the API (`http_config.response_headers`).
     pub response_headers: Vec<(String, String)>,
     /// Path prefixes that are refused (`http_config.block_endpoints`).
     pub block_endpoints: Vec<String>,
     /// Networks from which writes are taken (`http_config.allow_write_http_from`); empty for all.
     pub allow_write_from: Vec<Cidr>,
+    /// How metrics are named.
+    pub metrics: Naming,
     /// Whether `/v1/agent/metrics` also speaks Prometheus (`prometheus_retention_time` above 0).
     pub prometheus: bool,
     /// Where `/v1/agent/monitor` gets its lines from.
@@ -114,14 +152,19 @@ impl Settings {
             datacenter: datacenter.into(),
             node_name: node_name.into(),
             server: false,
+            coordinates: true,
             ui: false,
             pretty: false,
             kv_value_bytes_max: 512 * 1024,
+            txn_bytes_max: 512 * 1024,
             connections_per_client_max: 200,
+            tls_handshake_max: Duration::from_secs(5),
             discovery_max_stale: Duration::ZERO,
+            use_cache: true,
             response_headers: Vec::new(),
             block_endpoints: Vec::new(),
             allow_write_from: Vec::new(),
+            metrics: Naming::default(),
             prometheus: false,
             monitor: None,
         }
@@ -131,15 +174,44 @@ impl Settings {
 /// A future that [`Servers`] answer with.
 pub type Asking<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
-/// Whoever answers for the shared state: `endpoint::Endpoint`, or a stand-in under test.
+/// A future that [`Servers`] answer with, perhaps from the cache.
+pub type AskingCache<'a> = Pin<Box<dyn Future<Output = Result<Cached, Error>> + Send + 'a>>;
+
+/// Whoever answers for the shared state: `endpoint::cache::Cache`, or a stand-in under test.
 pub trait Servers: Send + Sync {
     /// Serves one request; dropping the future gives it up.
     fn serve_shared(&self, request: Request) -> Asking<'_>;
+
+    /// Serves one read from the cache if it can; dropping the future gives it up.
+    fn serve_cached(&self, request: Request, control: Control) -> AskingCache<'_>;
+
+    /// Saves the whole state.
+    fn save(&self, options: Options) -> Doing<Saving>;
+
+    /// Restores the whole state from an archive that comes in pieces.
+    fn restore(&self, options: Options, archive: mpsc::Receiver<Bytes>) -> Doing<()>;
 }
 
-impl Servers for Endpoint {
+/// A longer piece of work of [`Servers`].
+pub type Doing<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
+
+impl Servers for Cache {
     fn serve_shared(&self, request: Request) -> Asking<'_> {
-        Box::pin(self.serve(request))
+        Box::pin(self.endpoint().serve(request))
+    }
+
+    fn serve_cached(&self, request: Request, control: Control) -> AskingCache<'_> {
+        Box::pin(self.serve(request, control))
+    }
+
+    fn save(&self, options: Options) -> Doing<Saving> {
+        let endpoint = self.endpoint().clone();
+        Box::pin(async move { endpoint.save(options).await })
+    }
+
+    fn restore(&self, options: Options, archive: mpsc::Receiver<Bytes>) -> Doing<()> {
+        let endpoint = self.endpoint().clone();
+        Box::pin(async move { endpoint.restore(options, archive).await })
     }
 }
 

@@ -1,11 +1,11 @@
 //! `/v1/agent/monitor`: the agent's log as it is written.
 
-use super::Lines;
 use super::connection::Body;
-use super::reply::Refusal;
+use super::reply::{Refusal, accepts_gzip};
 use super::route::Call;
-use hyper::Response;
-use hyper::header::{HeaderValue, VARY};
+use super::{LineForm, Lines};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
+use hyper::{HeaderMap, Response};
 use tracing::Level;
 
 /// Reads which level is asked for, and subscribes.
@@ -19,15 +19,26 @@ pub(super) fn follow(call: &Call<'_>) -> Result<Lines, Refusal> {
         "ERR" | "ERROR" => Level::ERROR,
         _ => return Err(Refusal::bad(format!("Bad request: Unknown log level: {given}"))),
     };
+    let form = match call.params.has("logjson") {
+        true => LineForm::Json,
+        false => LineForm::Text,
+    };
     match &call.settings.monitor {
-        Some(monitor) => Ok(monitor(level)),
+        Some(monitor) => Ok(monitor(level, form)),
         None => Err(Refusal::failed("This agent keeps no log to follow")),
     }
 }
 
-/// Streams lines until the client goes.
-pub(super) fn stream(lines: Lines) -> Response<Body> {
-    let mut response = Response::new(Body::Stream(lines));
+/// Streams lines until the client goes, each at once, compressed if the client likes.
+pub(super) fn stream(lines: Lines, asked: &HeaderMap) -> Response<Body> {
+    let packed = accepts_gzip(asked);
+    let body = if packed { Body::packed(lines) } else { Body::Stream(lines) };
+    let mut response = Response::new(body);
+    if packed {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
     response
 }

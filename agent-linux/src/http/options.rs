@@ -3,6 +3,7 @@
 use super::path::{Plus, decode, encode_param};
 use super::reply::Refusal;
 use super::route::Call;
+use crate::endpoint::cache::Control;
 use agent_core::model::Map;
 use agent_core::model::request::{Consistency, Options};
 use agent_core::time::parse_go;
@@ -116,21 +117,39 @@ pub(super) fn read_options(call: &Call<'_>) -> Result<Options, Refusal> {
     let (consistency, max_stale) = consistency(call)?;
     options.consistency = consistency;
     options.max_stale_ms = millis(max_stale);
-    let wait = params.get("wait");
-    if !wait.is_empty() {
-        let span = go_duration(wait).ok_or(Refusal::bad("Invalid wait time"))?;
-        options.wait_ms = millis(span);
-    }
-    let index = params.get("index");
-    if !index.is_empty() {
-        options.min_index = index.parse().map_err(|_| Refusal::bad("Invalid index"))?;
-    }
+    options.wait_ms = wait(call)?.map_or(0, millis);
+    options.min_index = min_index(call)?;
     options.near = match params.get("near") {
         "_agent" => call.settings.node_name.clone(),
         other => other.to_owned(),
     };
     options.filter = params.get("filter").to_owned();
     Ok(options)
+}
+
+/// Longest wait for something that this very agent knows.
+const OWN_WAIT_MAX: Duration = Duration::from_secs(600);
+
+/// Reads how long to wait, if it is said.
+fn wait(call: &Call<'_>) -> Result<Option<Duration>, Refusal> {
+    match call.params.get("wait") {
+        "" => Ok(None),
+        text => go_duration(text).map(Some).ok_or(Refusal::bad("Invalid wait time")),
+    }
+}
+
+/// Reads how long to wait for something that this very agent knows; nothing for no time.
+pub(super) fn own_wait(call: &Call<'_>) -> Result<Option<Duration>, Refusal> {
+    let wait = wait(call)?.filter(|wait| !wait.is_zero());
+    Ok(wait.map(|wait| wait.min(OWN_WAIT_MAX)))
+}
+
+/// Reads the index to block on, 0 for none.
+pub(super) fn min_index(call: &Call<'_>) -> Result<u64, Refusal> {
+    match call.params.get("index") {
+        "" => Ok(0),
+        text => text.parse().map_err(|_| Refusal::bad("Invalid index")),
+    }
 }
 
 /// Reads how fresh a read must be, and how old a stale answer may be (zero for any age).
@@ -159,7 +178,7 @@ fn consistency(call: &Call<'_>) -> Result<(Consistency, Duration), Refusal> {
             "Cannot specify ?cached with ?consistent, conflicting semantics.",
         ));
     }
-    check_cache_control(call.headers)?;
+    cache_control(call.headers)?;
     let level = match (stale, consistent) {
         (true, _) => Consistency::Stale,
         (false, true) => Consistency::Consistent,
@@ -168,20 +187,25 @@ fn consistency(call: &Call<'_>) -> Result<(Consistency, Duration), Refusal> {
     Ok((level, max_stale))
 }
 
-/// Refuses a `Cache-Control` header whose numbers are none.
-fn check_cache_control(headers: &HeaderMap) -> Result<(), Refusal> {
-    let Some(value) = headers.get(CACHE_CONTROL).and_then(|value| value.to_str().ok()) else {
-        return Ok(());
-    };
+/// Reads how old a cached answer may be; refuses numbers that are none.
+pub(super) fn cache_control(headers: &HeaderMap) -> Result<Control, Refusal> {
+    let mut control = Control::default();
+    let value = headers.get(CACHE_CONTROL).and_then(|value| value.to_str().ok()).unwrap_or("");
     for directive in value.split(',') {
-        if let Some((name, number)) = directive.trim().split_once('=')
-            && matches!(name.to_ascii_lowercase().as_str(), "max-age" | "stale-if-error")
-            && number.parse::<u64>().is_err()
-        {
-            return Err(Refusal::bad("Invalid Cache-Control header."));
+        let (name, number) = directive.trim().split_once('=').unwrap_or((directive.trim(), ""));
+        // Less than nothing says nothing, as in Consul.
+        let seconds = || match number.parse::<i64>() {
+            Ok(seconds) => Ok(u64::try_from(seconds).ok().map(Duration::from_secs)),
+            Err(_) => Err(Refusal::bad("Invalid Cache-Control header.")),
+        };
+        match name.to_ascii_lowercase().as_str() {
+            "must-revalidate" => control.must_revalidate = true,
+            "max-age" => control.max_age = seconds()?,
+            "stale-if-error" => control.stale_if_error = seconds()?.unwrap_or_default(),
+            _ => {}
         }
     }
-    Ok(())
+    Ok(control)
 }
 
 /// Reads a Go duration; a negative one is zero.

@@ -120,7 +120,7 @@ fn read_deregister(value: Value) -> Result<(Deregister, String), Error> {
 }
 
 /// Reads an instance.
-fn read_service(value: Value, key: &str) -> Result<Service, Error> {
+pub(super) fn read_service(value: Value, key: &str) -> Result<Service, Error> {
     value.require_object(key, "structs.NodeService")?;
     let mut fields = Fields::of(value, "structs.NodeService")?;
     let mut service = Service::default();
@@ -142,7 +142,8 @@ fn read_service(value: Value, key: &str) -> Result<Service, Error> {
             "enabletagoverride" => service.enable_tag_override = value.bool(&key)?,
             "proxy" => service.proxy = read_proxy(value, &key)?.map(Box::new),
             "connect" => service.connect_native = read_connect(value, &key)?,
-            "createindex" | "modifyindex" => {}
+            "createindex" => drop(value.uint(&key)?),
+            "modifyindex" => service.stamp.modify = value.uint(&key)?,
             _ => return Err(Error::Unknown(key)),
         }
     }
@@ -250,7 +251,7 @@ fn read_upstreams(value: Value, key: &str) -> Result<String, Error> {
 }
 
 /// Reads a check.
-fn read_check(value: Value, key: &str) -> Result<Check, Error> {
+pub(super) fn read_check(value: Value, key: &str) -> Result<Check, Error> {
     value.require_object(key, "structs.HealthCheck")?;
     let mut fields = Fields::of(value, "structs.HealthCheck")?;
     let mut check = Check::default();
@@ -268,7 +269,8 @@ fn read_check(value: Value, key: &str) -> Result<Check, Error> {
             "servicetags" => check.service_tags = value.strings(&key)?,
             "type" => check.kind = value.string(&key)?,
             "definition" => check.definition = read_definition(value, &key)?,
-            "createindex" | "modifyindex" => {}
+            "createindex" => drop(value.uint(&key)?),
+            "modifyindex" => check.stamp.modify = value.uint(&key)?,
             _ => return Err(Error::Unknown(key)),
         }
     }

@@ -1,25 +1,26 @@
 //! Pages: what goes back to a client. The one place of status codes, error texts and headers.
 
 use super::connection::Body;
+use super::pack::gzip;
 use super::path::encode;
 use super::route::Call;
 use super::view;
 use crate::ui::Asset;
 use agent_core::model::request::{Consistency, Error, Kind, Meta};
-use flate2::{Compress, Compression, FlushCompress, Status};
 use hyper::header::{
-    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, VARY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_ENCODING, AGE, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, VARY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Response, StatusCode};
 use serde::Serialize;
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::time::Duration;
 
 /// Bodies below this go out as they are: they fit one packet with their headers anyway.
 const COMPRESS_BYTES_MIN: usize = 1024;
 
-const INDEX: HeaderName = HeaderName::from_static("x-consul-index");
+pub(super) const INDEX: HeaderName = HeaderName::from_static("x-consul-index");
 const KNOWN_LEADER: HeaderName = HeaderName::from_static("x-consul-knownleader");
 const LAST_CONTACT: HeaderName = HeaderName::from_static("x-consul-lastcontact");
 const EFFECTIVE: HeaderName = HeaderName::from_static("x-consul-effective-consistency");
@@ -170,6 +171,7 @@ pub(super) fn fault(error: &Error, teller: Teller) -> Page {
     let status = match error.kind {
         Kind::NotFound => StatusCode::NOT_FOUND,
         Kind::Denied => StatusCode::FORBIDDEN,
+        Kind::Limited => return Page::empty(StatusCode::TOO_MANY_REQUESTS),
         Kind::Invalid if teller == Teller::Agent => StatusCode::BAD_REQUEST,
         Kind::Invalid
         | Kind::NoLeader
@@ -197,6 +199,8 @@ pub(super) enum Freshness {
     Found,
     /// The same, on failure too.
     Told,
+    /// The same, but nothing about what is not there.
+    Present,
     /// The same with the effective consistency.
     Effective,
     /// The same for answers that may come from the agent's cache when asked for `?cached`.
@@ -205,21 +209,38 @@ pub(super) enum Freshness {
     CacheOnly,
 }
 
-/// Adds the headers about freshness; for a failure there is nothing to tell but defaults.
+impl Freshness {
+    /// Tells whether the agent's cache may be asked.
+    pub(super) fn is_cached(self) -> bool {
+        match self {
+            Self::Cached | Self::CacheOnly => true,
+            Self::Untold | Self::Found | Self::Told | Self::Present | Self::Effective => false,
+        }
+    }
+}
+
+/// Tells whether an answer was in the cache: then it has an age.
+pub(super) fn tell_cache(page: &mut Page, age: Option<Duration>) {
+    let word = if age.is_some() { "HIT" } else { "MISS" };
+    page.headers.push((CACHE, HeaderValue::from_static(word)));
+    if let Some(age) = age {
+        page.headers.push((AGE, HeaderValue::from(age.as_secs())));
+    }
+}
+
+/// Adds the headers about freshness; for a failure there is nothing to tell but defaults, and
+/// nothing at all about what is not there.
 pub(super) fn tell_freshness(
     page: &mut Page,
-    call: &Call<'_>,
     kind: Freshness,
     answer: Option<(Meta, Consistency)>,
 ) {
     let headers = &mut page.headers;
-    let cacheable = matches!(kind, Freshness::Cached | Freshness::CacheOnly);
-    if cacheable && answer.is_some() && call.params.has("cached") {
-        headers.push((CACHE, HeaderValue::from_static("MISS")));
-    }
     let is_told = match kind {
+        _ if answer.is_none() && page.status == StatusCode::NOT_FOUND => false,
         Freshness::Untold | Freshness::CacheOnly => false,
         Freshness::Found => answer.is_some(),
+        Freshness::Present => page.status != StatusCode::NOT_FOUND,
         Freshness::Told | Freshness::Effective | Freshness::Cached => true,
     };
     if !is_told {
@@ -236,7 +257,17 @@ pub(super) fn tell_freshness(
         headers.push((EFFECTIVE, HeaderValue::from_static(word)));
     }
     let meta = answer.map_or_else(Meta::default, |(meta, _)| meta);
+    tell_meta(headers, meta);
+}
+
+/// Adds index, leader, contact.
+fn tell_meta(headers: &mut Vec<(HeaderName, HeaderValue)>, meta: Meta) {
     headers.push((INDEX, HeaderValue::from(meta.index.max(1))));
+    tell_contact(headers, meta);
+}
+
+/// Adds the headers about the leader.
+pub(super) fn tell_contact(headers: &mut Vec<(HeaderName, HeaderValue)>, meta: Meta) {
     let leader = if meta.known_leader { "true" } else { "false" };
     headers.push((KNOWN_LEADER, HeaderValue::from_static(leader)));
     headers.push((LAST_CONTACT, HeaderValue::from(meta.last_contact_ms)));
@@ -249,6 +280,18 @@ pub(super) enum Audience {
     Api,
     /// Redirects and unknown paths, which Go's router answers by itself.
     Router,
+}
+
+/// A streamed response with the headers about freshness.
+pub(super) fn finish_stream(body: Body, kind: &'static str, meta: Meta) -> Response<Body> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    let mut told = Vec::with_capacity(3);
+    tell_meta(&mut told, meta);
+    headers.extend(told.into_iter().map(|(name, value)| (Some(name), value)));
+    response
 }
 
 /// Turns a page into a response.
@@ -324,48 +367,9 @@ pub(super) fn finish_asset(
     response
 }
 
-thread_local! {
-    /// One compressor a thread: its tables are 300 KB, too much to set up for each answer.
-    static COMPRESSOR: RefCell<Compress> = RefCell::new(Compress::new(Compression::fast(), false));
-}
-
-/// Compresses with the gzip header and trailer of [RFC 1952].
-///
-/// [RFC 1952]: https://www.rfc-editor.org/rfc/rfc1952
-pub(super) fn gzip(body: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(body.len() / 3 + 64);
-    out.extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255]);
-    COMPRESSOR.with_borrow_mut(|compressor| {
-        compressor.reset();
-        loop {
-            let from = usize::try_from(compressor.total_in()).expect("a body fits in memory");
-            out.reserve(body.len() / 8 + 64);
-            let done = compressor.compress_vec(&body[from..], &mut out, FlushCompress::Finish);
-            if done.expect("only decompression meets bad data") == Status::StreamEnd {
-                break;
-            }
-        }
-    });
-    out.extend_from_slice(&crc32fast::hash(body).to_le_bytes());
-    let length = u32::try_from(body.len() & 0xffff_ffff).expect("32 bits");
-    out.extend_from_slice(&length.to_le_bytes());
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
-
-    #[test]
-    fn compressed_bodies_come_back_whole() {
-        for body in [Vec::new(), vec![b'a'; 100_000], (0..70_000u32).map(|n| n as u8).collect()] {
-            let mut back = Vec::new();
-            let packed = gzip(&body);
-            flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut back).unwrap();
-            assert_eq!(back, body);
-        }
-    }
 
     #[test]
     fn gzip_is_taken_only_where_it_is_accepted() {

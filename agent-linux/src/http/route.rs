@@ -4,23 +4,26 @@
 //! path -> row -> method -> body -> parse -> Servers | Agent -> render -> response
 //! ```
 
+use super::ask::{asked, logged};
 use super::connection::{self, Body, NotTaken};
+use super::guard::guard;
 use super::options::{Params, token};
-use super::reply::{
-    Audience, Freshness, Page, Refusal, Teller, fault, finish, finish_asset, tell_freshness,
-};
+use super::reply::{Audience, Freshness, Page, Refusal, Teller, finish, finish_asset};
 use super::{
-    BODY_BYTES_MAX, Http, Lines, Settings, acl, agent, catalog, check, connect, health, kv, metric,
-    monitor, operator, path, registration, service, session, status,
+    BODY_BYTES_MAX, Http, Settings, acl, agent, autopilot, catalog, check, connect, coordinate,
+    event, health, keyring, kv, metric, monitor, operator, path, query, registration, service,
+    session, snapshot, status, txn,
 };
 use crate::endpoint::agent::{Op, Reply as OwnReply};
+use crate::metrics::{Sample, Stopwatch};
 use crate::ui;
-use agent_core::model::request::{Consistency, Error, Outcome, Reply, Request};
+use agent_core::model::request::{Reply, Request};
 use hyper::body::Incoming;
 use hyper::header::ALLOW;
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Response, StatusCode};
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
 /// A request as the subjects see it: everything but its body.
 pub(super) struct Call<'a> {
@@ -34,12 +37,24 @@ pub(super) struct Call<'a> {
     pub headers: &'a HeaderMap,
     /// How the edge is set.
     pub settings: &'a Settings,
+    /// The client's address; none over a Unix socket.
+    pub from: Option<IpAddr>,
 }
 
 impl Call<'_> {
     /// Tells whether JSON is to be indented.
     pub(super) fn is_pretty(&self) -> bool {
         self.settings.pretty || self.params.has("pretty")
+    }
+
+    /// Tells the address of who asks, behind a proxy the one that it names; empty if unknown.
+    pub(super) fn asker(&self) -> String {
+        let named = self.headers.get("X-Forwarded-For").and_then(|value| value.to_str().ok());
+        let named = named.and_then(|list| list.split(',').next()).map(str::trim);
+        match named.filter(|name| !name.is_empty()) {
+            Some(name) => name.to_owned(),
+            None => self.from.map(|ip| ip.to_string()).unwrap_or_default(),
+        }
     }
 
     /// Tells whether the path is one of discovery, which `discovery_max_stale` is about.
@@ -66,6 +81,8 @@ pub(super) enum Intake {
     Json,
     /// A value of the key/value store, as large as the settings allow.
     Value,
+    /// A transaction, as large as the settings allow.
+    Txn,
 }
 
 /// What is done for a method of a path.
@@ -95,9 +112,13 @@ pub(super) enum Act {
     Say(fn(&Call<'_>) -> Page),
     /// Streams the agent's log.
     Follow,
+    /// Saves the whole state.
+    Save,
+    /// Restores it.
+    Restore,
 }
 
-/// A path: exact, or with everything below it if it ends in `/`.
+/// A path: exact, or with everything below it if it ends in `/`; `*` stands for anything.
 struct Row {
     /// The pattern.
     path: &'static str,
@@ -140,9 +161,22 @@ static ROUTES: &[Row] = &[
     row("/v1/session/info/", &[(GET, session::INFO)]),
     row("/v1/session/node/", &[(GET, session::NODE)]),
     row("/v1/session/list", &[(GET, session::LIST)]),
+    row("/v1/coordinate/datacenters", &[(GET, coordinate::DATACENTERS)]),
+    row("/v1/coordinate/nodes", &[(GET, coordinate::NODES)]),
+    row("/v1/coordinate/node/", &[(GET, coordinate::NODE)]),
+    row("/v1/coordinate/update", &[(PUT, coordinate::UPDATE)]),
+    row("/v1/query", &[(GET, query::LIST), (POST, query::CREATE)]),
+    row("/v1/query/*/execute", &[(GET, query::EXECUTE)]),
+    row("/v1/query/*/explain", &[(GET, query::EXPLAIN)]),
+    row("/v1/query/", &[(GET, query::GET), (PUT, query::UPDATE), (DELETE, query::DELETE)]),
+    row("/v1/snapshot", &[(GET, Act::Save), (PUT, Act::Restore)]),
+    row("/v1/txn", &[(PUT, txn::TXN)]),
     row("/v1/status/leader", &[(GET, status::LEADER)]),
     row("/v1/status/peers", &[(GET, status::PEERS)]),
+    row("/v1/event/fire/", &[(PUT, event::FIRE)]),
+    row("/v1/event/list", &[(GET, event::LIST)]),
     row("/v1/agent/self", &[(GET, agent::DESCRIBE)]),
+    row("/v1/agent/host", &[(GET, agent::HOST)]),
     row("/v1/agent/members", &[(GET, agent::MEMBERS)]),
     row("/v1/agent/join/", &[(PUT, agent::JOIN)]),
     row("/v1/agent/leave", &[(PUT, agent::LEAVE)]),
@@ -171,7 +205,18 @@ static ROUTES: &[Row] = &[
     row("/v1/agent/connect/authorize", &[(POST, connect::OFF)]),
     row("/v1/connect/ca/roots", &[(GET, connect::ROOTS_OFF)]),
     row("/v1/connect/ca/configuration", &[(GET, connect::OFF), (PUT, connect::OFF)]),
+    row("/v1/operator/autopilot/configuration", &[(GET, autopilot::READ), (PUT, autopilot::WRITE)]),
+    row("/v1/operator/autopilot/health", &[(GET, autopilot::HEALTH)]),
     row("/v1/operator/raft/configuration", &[(GET, operator::RAFT_CONFIGURATION)]),
+    row(
+        "/v1/operator/keyring",
+        &[
+            (GET, keyring::LIST),
+            (POST, keyring::INSTALL),
+            (PUT, keyring::USE),
+            (DELETE, keyring::REMOVE),
+        ],
+    ),
     row("/v1/operator/raft/peer", &[(DELETE, operator::RAFT_PEER)]),
     row("/v1/acl/bootstrap", &[(PUT, acl::DISABLED)]),
     row("/v1/acl/login", &[(POST, acl::DISABLED)]),
@@ -205,6 +250,21 @@ static ROUTES: &[Row] = &[
     row("/v1/acl/list", &[(GET, acl::DISABLED)]),
 ];
 
+/// Most paths, and most methods of one.
+const ROUTES_MAX: usize = 256;
+const METHODS_MAX: usize = 4;
+
+/// How long the methods of each path took; a sample is made at the first request.
+static SAMPLES: [[OnceLock<&'static Sample>; METHODS_MAX]; ROUTES_MAX] =
+    [const { [const { OnceLock::new() }; METHODS_MAX] }; ROUTES_MAX];
+
+/// Finds the sample of a path's method.
+fn sample(row: &'static Row, method: usize) -> &'static Sample {
+    let from_first = std::ptr::from_ref(row).addr() - ROUTES.as_ptr().addr();
+    let cell = &SAMPLES[from_first / size_of::<Row>()][method];
+    cell.get_or_init(|| metric::sample_of(&row.acts[method].0, row.path))
+}
+
 /// Where a path leads.
 enum Found<'p> {
     /// To a row; what follows its pattern.
@@ -219,7 +279,12 @@ enum Found<'p> {
 fn find(path: &str) -> Found<'_> {
     let mut slash = false;
     for row in ROUTES {
-        if !row.path.ends_with('/') {
+        if let Some((prefix, verb)) = row.path.split_once('*') {
+            let rest = path.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(verb));
+            if let Some(rest) = rest {
+                return Found::Row(row, rest);
+            }
+        } else if !row.path.ends_with('/') {
             if row.path == path {
                 return Found::Row(row, "");
             }
@@ -240,12 +305,12 @@ pub(super) fn act_of<'p>(method: &Method, path: &'p str) -> Option<(Act, &'p str
     Some((*act, rest))
 }
 
-/// Serves one request from its head to the response.
+/// Serves one request from its head to the response; the agent's own reads have no body.
 pub(super) async fn answer(
     http: &Http,
     from: Option<IpAddr>,
     parts: Parts,
-    body: Incoming,
+    body: Option<Incoming>,
 ) -> Response<Body> {
     let settings = &http.settings;
     let by_router = |page| finish(page, Audience::Router, &parts.headers, &[]);
@@ -261,12 +326,12 @@ pub(super) async fn answer(
             if let Some(page) = guard(settings, from, &parts.method, &path) {
                 return finish(page, Audience::Api, &parts.headers, &settings.response_headers);
             }
-            let page = serve_row(http, row, &path, rest, &parts, body).await;
+            let page = serve_row(http, row, (&path, rest), from, &parts, body).await;
             match page {
                 Served::Page(page) => {
                     finish(page, Audience::Api, &parts.headers, &settings.response_headers)
                 }
-                Served::Stream(lines) => monitor::stream(lines),
+                Served::Stream(response) => response,
             }
         }
         Found::Slash => {
@@ -285,47 +350,33 @@ pub(super) async fn answer(
     }
 }
 
-/// Refuses what the configuration shuts off: paths, and writes from foreign networks. A Unix
-/// socket has no network: its file's permissions decide.
-fn guard(settings: &Settings, from: Option<IpAddr>, method: &Method, path: &str) -> Option<Page> {
-    if settings.block_endpoints.iter().any(|prefix| path.starts_with(prefix.as_str())) {
-        let text = "Endpoint is blocked by agent configuration";
-        return Some(Page::text(StatusCode::FORBIDDEN, text));
-    }
-    let is_read = *method == Method::GET || *method == Method::HEAD || *method == Method::OPTIONS;
-    let allowed = &settings.allow_write_from;
-    let is_foreign = |from| !allowed.is_empty() && !allowed.iter().any(|net| net.contains(from));
-    if !is_read && from.is_some_and(is_foreign) {
-        return Some(Page::text(StatusCode::FORBIDDEN, "Access is restricted"));
-    }
-    None
-}
-
 /// What came of a row.
 enum Served {
     /// A page.
     Page(Page),
-    /// Lines of the log.
-    Stream(Lines),
+    /// A response whose body is still to come.
+    Stream(Response<Body>),
 }
 
 /// Serves a request whose row is known.
 async fn serve_row(
     http: &Http,
     row: &'static Row,
-    path: &str,
-    rest: &str,
+    (path, rest): (&str, &str),
+    from: Option<IpAddr>,
     parts: &Parts,
-    incoming: Incoming,
+    incoming: Option<Incoming>,
 ) -> Served {
     let settings = &http.settings;
-    let Some((_, act)) = row.acts.iter().find(|(method, _)| *method == parts.method) else {
+    let Some(at) = row.acts.iter().position(|(method, _)| *method == parts.method) else {
         return Served::Page(other_method(row, &parts.method));
     };
+    let (_, act) = &row.acts[at];
+    let watch = Stopwatch::start();
     let Some(params) = Params::parse(parts.uri.query()) else {
         return Served::Page(Page::empty(StatusCode::INTERNAL_SERVER_ERROR));
     };
-    let call = Call { path, rest, params, headers: &parts.headers, settings };
+    let call = Call { path, rest, params, headers: &parts.headers, settings, from };
     let page = match *act {
         Act::Ask { intake, parse, render, freshness } => {
             let request = match taken(settings, intake, incoming).await {
@@ -333,11 +384,7 @@ async fn serve_row(
                 Err(refusal) => Err(refusal),
             };
             match request {
-                Ok(request) => {
-                    let level = request.options.consistency;
-                    let outcome = http.endpoint.serve_shared(request).await;
-                    render_outcome(&call, outcome, render, (freshness, level))
-                }
+                Ok(request) => asked(http, &call, request, render, freshness).await,
                 Err(refusal) => refusal.into(),
             }
         }
@@ -359,10 +406,23 @@ async fn serve_row(
         }
         Act::Say(page) => page(&call),
         Act::Follow => match monitor::follow(&call) {
-            Ok(lines) => return Served::Stream(lines),
+            Ok(lines) => return Served::Stream(monitor::stream(lines, call.headers)),
             Err(refusal) => refusal.into(),
         },
+        Act::Save => match http.endpoint.save(snapshot::options(&call)).await {
+            Ok(saving) => return Served::Stream(snapshot::stream(saving)),
+            Err(error) => logged(&call, &snapshot::plain(error), Teller::Servers),
+        },
+        Act::Restore => {
+            let options = snapshot::options(&call);
+            let restore = |archive| http.endpoint.restore(options, archive);
+            match connection::pour(incoming, restore).await {
+                Ok(()) => Page::empty(StatusCode::OK),
+                Err(error) => logged(&call, &snapshot::plain(error), Teller::Servers),
+            }
+        }
     };
+    watch.stop(sample(row, at));
     Served::Page(page)
 }
 
@@ -384,19 +444,21 @@ fn other_method(row: &Row, method: &Method) -> Page {
 async fn taken(
     settings: &Settings,
     intake: Intake,
-    incoming: Incoming,
+    incoming: Option<Incoming>,
 ) -> Result<Vec<u8>, Refusal> {
-    let bytes_max = match intake {
+    let (bytes_max, option) = match intake {
         Intake::Nothing => return Ok(Vec::new()),
-        Intake::Json => BODY_BYTES_MAX,
-        Intake::Value => settings.kv_value_bytes_max,
+        Intake::Json => (BODY_BYTES_MAX, "kv_max_value_size"),
+        Intake::Value => (settings.kv_value_bytes_max, "kv_max_value_size"),
+        Intake::Txn => (settings.txn_bytes_max, "txn_max_req_len"),
     };
+    let Some(incoming) = incoming else { return Ok(Vec::new()) };
     connection::take(incoming, bytes_max).await.map_err(|error| match error {
         NotTaken::TooLarge(length) => Refusal {
             status: StatusCode::PAYLOAD_TOO_LARGE,
             text: format!(
                 "Request body({length} bytes) too large, max size: {bytes_max} bytes. See \
-                 https://www.consul.io/docs/agent/options.html#kv_max_value_size."
+                 https://www.consul.io/docs/agent/options.html#{option}."
             )
             .into(),
         },
@@ -407,42 +469,78 @@ async fn taken(
     })
 }
 
-/// Shows what the servers answered.
-fn render_outcome(
-    call: &Call<'_>,
-    outcome: Outcome,
-    render: fn(&Call<'_>, Reply) -> Page,
-    (freshness, level): (Freshness, Consistency),
-) -> Page {
-    match outcome {
-        Ok(answer) => {
-            let mut page = render(call, answer.reply);
-            tell_freshness(&mut page, call, freshness, Some((answer.meta, level)));
-            page
-        }
-        Err(error) => {
-            let mut page = logged(call, &error, Teller::Servers);
-            tell_freshness(&mut page, call, freshness, None);
-            page
-        }
-    }
-}
-
-/// Shows a failure, and tells the log.
-fn logged(call: &Call<'_>, error: &Error, teller: Teller) -> Page {
-    tracing::debug!(path = call.path, %error, "request failed");
-    fault(error, teller)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
+    use std::collections::BTreeSet;
+
+    /// The description of the API for other tools.
+    fn openapi() -> Value {
+        serde_json::from_str(include_str!("../../openapi.json")).expect("the file is JSON")
+    }
+
+    /// The pattern of a row for a path of the file: `/v1/kv/` for `/v1/kv/{key}`.
+    fn pattern(path: &str) -> String {
+        let part = |part| if str::starts_with(part, '{') { "*" } else { part };
+        let pattern = path.split('/').map(part).collect::<Vec<_>>().join("/");
+        pattern.strip_suffix('*').map_or(pattern.clone(), str::to_owned)
+    }
+
+    #[test]
+    fn every_method_of_every_path_is_described_and_nothing_else() {
+        let file = openapi();
+        let paths = file["paths"].as_object().expect("paths").iter();
+        let described: BTreeSet<String> = paths
+            .flat_map(|(path, item)| {
+                let methods = item.as_object().expect("methods").keys();
+                methods.map(|method| format!("{} {}", method.to_uppercase(), pattern(path)))
+            })
+            .collect();
+        let served: BTreeSet<String> = ROUTES
+            .iter()
+            .flat_map(|row| row.acts.iter().map(|(method, _)| format!("{method} {}", row.path)))
+            .collect();
+        let missing: Vec<_> = served.difference(&described).collect();
+        let extra: Vec<_> = described.difference(&served).collect();
+        assert!(missing.is_empty(), "not in openapi.json: {missing:?}");
+        assert!(extra.is_empty(), "in openapi.json only: {extra:?}");
+    }
+
+    #[test]
+    fn what_the_description_refers_to_is_in_it() {
+        let file = openapi();
+        let text = file.to_string();
+        let references: BTreeSet<&str> = text.split("\"$ref\":\"#").skip(1).collect();
+        assert!(references.len() > 100);
+        for reference in references {
+            let (pointer, _) = reference.split_once('"').expect("a text ends");
+            assert!(file.pointer(pointer).is_some(), "{pointer}");
+        }
+        for (path, item) in file["paths"].as_object().expect("paths") {
+            for (method, operation) in item.as_object().expect("methods") {
+                let declared = operation["parameters"].as_array().into_iter().flatten();
+                let in_path = declared.filter(|one| one["in"] == "path").count();
+                assert_eq!(in_path, path.matches('{').count(), "{method} {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_method_of_every_path_has_a_sample() {
+        assert!(ROUTES.len() <= ROUTES_MAX);
+        assert!(ROUTES.iter().all(|row| row.acts.len() <= METHODS_MAX));
+        let (first, last) = (&ROUTES[0], &ROUTES[ROUTES.len() - 1]);
+        assert_eq!(sample(first, 1).name(), "http.PUT.v1.kv._");
+        assert!(std::ptr::eq(sample(first, 1), sample(first, 1)));
+        assert_eq!(sample(last, 0).name(), format!("http.GET{}", last.path.replace('/', ".")));
+    }
 
     #[test]
     fn no_row_hides_a_later_one() {
         for (at, later) in ROUTES.iter().enumerate() {
-            match find(later.path) {
-                Found::Row(row, "") => assert_eq!(row.path, later.path, "row {at}"),
+            match find(&later.path.replace('*', "name")) {
+                Found::Row(row, "" | "name") => assert_eq!(row.path, later.path, "row {at}"),
                 Found::Row(row, _) => panic!("{} hides {}", row.path, later.path),
                 Found::Slash | Found::Nothing => panic!("{} is not found", later.path),
             }
@@ -453,6 +551,9 @@ mod tests {
     fn paths_lead_as_in_gos_router() {
         assert!(matches!(find("/v1/kv/a/b"), Found::Row(_, "a/b")));
         assert!(matches!(find("/v1/kv"), Found::Slash));
+        let verb = find("/v1/query/a/b/execute");
+        assert!(matches!(verb, Found::Row(row, "a/b") if row.path.contains('*')));
+        assert!(matches!(find("/v1/query/execute"), Found::Row(_, "execute")));
         assert!(matches!(find("/v1/agent/service"), Found::Slash));
         assert!(matches!(find("/v1/agent/service/x"), Found::Row(_, "x")));
         assert!(matches!(find("/v1/agent/services/"), Found::Nothing));

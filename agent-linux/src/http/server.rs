@@ -1,7 +1,12 @@
 //! The listener, the limits on connections, and one task per connection.
+//!
+//! On a server, whose other work is spread over all processors, connections are served by
+//! [`lane`]s: threads that share nothing, so that a request that is answered from memory wakes no
+//! other thread. A client agent has one thread for everything.
 
 use super::connection::{Guarded, Phase};
-use super::{HEAD_BYTES_MAX, Http, route};
+use super::{HEAD_BYTES_MAX, Http, lane, route};
+use crate::tls::Offer;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -11,9 +16,12 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// Pause after a failed accept: out of descriptors, say, which only time mends.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -25,23 +33,53 @@ const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 /// Time between such questions.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
 
-/// Where connections come from.
-pub enum Listener {
+/// Takes a connection over from the thread that accepted it.
+fn take_over(stream: std::io::Result<std::net::TcpStream>) -> Option<TcpStream> {
+    match stream.and_then(TcpStream::from_std) {
+        Ok(stream) => Some(stream),
+        Err(error) => {
+            tracing::warn!(%error, "an HTTP connection cannot be served");
+            None
+        }
+    }
+}
+
+/// First byte of a TLS connection: a handshake record (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+/// What a client hears that speaks plain HTTP to a listener of HTTPS, in Go's words.
+const NOT_TLS: &[u8] =
+    b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+
+/// Where connections come from, and whether they speak TLS.
+pub struct Listener {
+    socket: Socket,
+    tls: Option<Offer>,
+}
+
+/// A socket that connections are accepted from.
+enum Socket {
     /// A TCP port.
     Tcp(TcpListener),
     /// A Unix socket; the limit per client does not apply.
     Unix(UnixListener),
 }
 
+impl Listener {
+    /// Has connections speak TLS.
+    pub fn with_tls(self, offer: Offer) -> Self {
+        Self { tls: Some(offer), ..self }
+    }
+}
+
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
-        Self::Tcp(listener)
+        Self { socket: Socket::Tcp(listener), tls: None }
     }
 }
 
 impl From<UnixListener> for Listener {
     fn from(listener: UnixListener) -> Self {
-        Self::Unix(listener)
+        Self { socket: Socket::Unix(listener), tls: None }
     }
 }
 
@@ -57,17 +95,24 @@ pub async fn serve(
     let counts = Arc::new(Counts::default());
     // Each task holds a sender; the receiver ends once all are gone.
     let (alive, mut drained) = mpsc::channel::<Infallible>(1);
+    let (own, lanes) = (Handle::current(), lane::all());
+    let mut turn = lanes.iter().cycle();
     loop {
         tokio::select! {
-            accepted = accept(&listener) => match accepted {
+            accepted = accept(&listener.socket) => match accepted {
                 Ok(Peer::Tcp(stream, ip)) => {
                     let max = http.settings.connections_per_client_max;
                     let Some(ticket) = Counts::admit(&counts, ip, max) else { continue };
                     let (http, shutdown) = (Arc::clone(&http), shutdown.clone());
                     let held = (ticket, alive.clone());
-                    tokio::spawn(async move {
-                        if first_byte(&stream, shutdown.clone()).await {
-                            // Boxed only now: a silent connection's task stays small.
+                    let offer = listener.tls.clone();
+                    let stream = stream.into_std();
+                    turn.next().unwrap_or(&own).spawn(async move {
+                        let Some(stream) = take_over(stream) else { return };
+                        // Boxed only once it speaks: a silent connection's task stays small.
+                        if let Some(offer) = offer {
+                            Box::pin(secure(stream, ip, offer, http, shutdown)).await;
+                        } else if first_byte(&stream, shutdown.clone()).await.is_some() {
                             Box::pin(converse(stream, Some(ip), http, shutdown)).await;
                         }
                         drop(held);
@@ -76,8 +121,17 @@ pub async fn serve(
                 Ok(Peer::Unix(stream)) => {
                     let (http, shutdown) = (Arc::clone(&http), shutdown.clone());
                     let held = alive.clone();
+                    let offer = listener.tls.clone();
                     tokio::spawn(async move {
-                        converse(stream, None, http, shutdown).await;
+                        match offer {
+                            Some(offer) => {
+                                let shaken = shake(stream, offer, &http).await;
+                                if let Some(stream) = shaken {
+                                    converse(stream, None, http, shutdown).await;
+                                }
+                            }
+                            None => converse(stream, None, http, shutdown).await,
+                        }
                         drop(held);
                     });
                 }
@@ -107,25 +161,72 @@ enum Peer {
 }
 
 /// Waits for a connection.
-async fn accept(listener: &Listener) -> std::io::Result<Peer> {
-    match listener {
-        Listener::Tcp(listener) => {
+async fn accept(socket: &Socket) -> std::io::Result<Peer> {
+    match socket {
+        Socket::Tcp(listener) => {
             let (stream, from) = listener.accept().await?;
             Ok(Peer::Tcp(stream, from.ip()))
         }
-        Listener::Unix(listener) => Ok(Peer::Unix(listener.accept().await?.0)),
+        Socket::Unix(listener) => Ok(Peer::Unix(listener.accept().await?.0)),
     }
 }
 
-/// Waits until a client speaks, so that nothing is allocated for one that never does; tells
-/// whether it is worth going on.
-async fn first_byte(stream: &TcpStream, mut shutdown: watch::Receiver<bool>) -> bool {
+/// Waits until a client speaks, so that nothing is allocated for one that never does; tells the
+/// first byte if it is worth going on.
+async fn first_byte(stream: &TcpStream, mut shutdown: watch::Receiver<bool>) -> Option<u8> {
     let mut first = [0];
     tokio::select! {
-        peeked = stream.peek(&mut first) => {
-            peeked.is_ok_and(|bytes| bytes > 0) && prepare(stream).is_ok()
+        peeked = stream.peek(&mut first) => match peeked {
+            Ok(1..) if prepare(stream).is_ok() => Some(first[0]),
+            Ok(_) | Err(_) => None,
+        },
+        () = stopped(&mut shutdown) => None,
+    }
+}
+
+/// Serves a connection that is to speak TLS; one that does not in time is closed.
+async fn secure(
+    mut stream: TcpStream,
+    ip: IpAddr,
+    offer: Offer,
+    http: Arc<Http>,
+    shutdown: watch::Receiver<bool>,
+) {
+    let patience = http.settings.tls_handshake_max;
+    let first = tokio::time::timeout(patience, first_byte(&stream, shutdown.clone())).await;
+    match first {
+        Ok(Some(TLS_HANDSHAKE)) => {
+            if let Some(stream) = shake(stream, offer, &http).await {
+                converse(stream, Some(ip), http, shutdown).await;
+            }
         }
-        () = stopped(&mut shutdown) => false,
+        Ok(Some(letter)) if letter.is_ascii_uppercase() => {
+            let told = async {
+                // What is left unread would break the connection before the answer is read.
+                let _ = stream.try_read(&mut [0; 1024]);
+                stream.write_all(NOT_TLS).await?;
+                stream.shutdown().await
+            };
+            drop(tokio::time::timeout(patience, told).await);
+        }
+        Ok(Some(_) | None) | Err(_) => {}
+    }
+}
+
+/// Shakes hands; nothing if that fails or takes too long.
+async fn shake<S>(stream: S, offer: Offer, http: &Http) -> Option<TlsStream<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let config = Arc::clone(&offer.borrow());
+    let shaking = TlsAcceptor::from(config).accept(stream);
+    match tokio::time::timeout(http.settings.tls_handshake_max, shaking).await {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "TLS handshake failed");
+            None
+        }
+        Err(_) => None,
     }
 }
 
@@ -154,7 +255,7 @@ async fn converse<S>(
         async move {
             phase.begin();
             let (parts, body) = hyper::Request::into_parts(request);
-            let response = route::answer(&http, from, parts, body).await;
+            let response = route::answer(&http, from, parts, Some(body)).await;
             phase.end();
             Ok::<_, Infallible>(response)
         }

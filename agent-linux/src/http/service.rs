@@ -2,7 +2,7 @@
 
 use super::agent::{maintenance, render_done};
 use super::body;
-use super::options::{go_duration, refuse_namespaces};
+use super::options::{min_index, own_wait, refuse_namespaces};
 use super::reply::{CONTENT_HASH, Page, REASON, Refusal};
 use super::route::{Act, Call, Intake};
 use super::view::Each;
@@ -36,8 +36,6 @@ pub(super) const HEALTH_BY_NAME: Act = tell(parse_health_by_name, render_health_
 
 /// How long a read waits for another hash if it does not say.
 const WAIT_DEFAULT: Duration = Duration::from_secs(300);
-/// How long it waits at most.
-const WAIT_MAX: Duration = Duration::from_secs(600);
 
 fn parse_list(call: &Call<'_>, _: Vec<u8>) -> Result<Op, Refusal> {
     refuse_namespaces(call)?;
@@ -59,11 +57,8 @@ fn render_list(call: &Call<'_>, reply: Reply) -> Page {
 /// Reads a read of one service, which may wait until its hash is another.
 fn parse_read(call: &Call<'_>, _: Vec<u8>) -> Result<Op, Refusal> {
     refuse_namespaces(call)?;
-    let wait = match call.params.get("wait") {
-        "" => Duration::ZERO,
-        text => go_duration(text).ok_or(Refusal::bad("Invalid wait time"))?,
-    };
-    let wait = if wait.is_zero() { WAIT_DEFAULT } else { wait.min(WAIT_MAX) };
+    min_index(call)?;
+    let wait = own_wait(call)?.unwrap_or(WAIT_DEFAULT);
     let hash = call.params.get("hash").to_owned();
     Ok(Op::Service { id: call.rest.to_owned(), hash, wait })
 }
@@ -100,6 +95,7 @@ fn parse_maintenance(call: &Call<'_>, _: Vec<u8>) -> Result<Op, Refusal> {
 }
 
 fn parse_health_by_id(call: &Call<'_>, _: Vec<u8>) -> Result<Op, Refusal> {
+    refuse_namespaces(call)?;
     if call.rest.is_empty() {
         return Err(Refusal::failed("Bad request: Missing serviceID"));
     }
@@ -107,6 +103,7 @@ fn parse_health_by_id(call: &Call<'_>, _: Vec<u8>) -> Result<Op, Refusal> {
 }
 
 fn parse_health_by_name(call: &Call<'_>, _: Vec<u8>) -> Result<Op, Refusal> {
+    refuse_namespaces(call)?;
     if call.rest.is_empty() {
         return Err(Refusal::failed("Bad request: Missing service Name"));
     }
@@ -157,12 +154,12 @@ fn code(status: AggregatedStatus) -> StatusCode {
     }
 }
 
-/// Tells whether the client wants a word instead of JSON.
+/// Tells whether the client wants a word instead of JSON: `?format=text`, or plain text first.
 fn wants_text(call: &Call<'_>) -> bool {
     if call.params.has("format") {
         return call.params.get("format") == "text";
     }
-    call.headers.get(ACCEPT).is_some_and(|accept| accept == "text/plain")
+    call.headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/plain"))
 }
 
 /// A word as a page.

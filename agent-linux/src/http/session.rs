@@ -4,6 +4,7 @@ use super::body;
 use super::options::{read_options, write_options};
 use super::reply::{Freshness, Page, Refusal};
 use super::route::{Act, Call, Intake};
+use super::view::CreatedView;
 use super::view::{Each, session::SessionView};
 use crate::config::field::{Error as FieldError, Fields, GoType, go_fault};
 use agent_core::model::check::SERF_HEALTH;
@@ -12,7 +13,6 @@ use agent_core::model::request::{Body, Query as AnyQuery, Reply, Request};
 use agent_core::model::session::{Behavior, Op, Query, Reply as SessionReply, Session};
 use agent_core::time::parse_go;
 use hyper::StatusCode;
-use serde::Serialize;
 use serde_json::Value;
 
 pub(super) const CREATE: Act = Act::Ask {
@@ -156,13 +156,6 @@ fn ttl_ns(text: &str) -> Result<u64, String> {
     };
     u64::try_from(nanos)
         .map_err(|_| format!("Invalid Session TTL '{nanos}', must be between [10s=24h0m0s]"))
-}
-
-/// The id of a session just made.
-#[derive(Serialize)]
-struct CreatedView<'a> {
-    #[serde(rename = "ID")]
-    id: &'a str,
 }
 
 fn render_created(call: &Call<'_>, reply: Reply) -> Page {

@@ -29,6 +29,6 @@ fn render(call: &Call<'_>, reply: Reply) -> Page {
     match reply {
         StatusReply::Leader(address) => Page::json(call, &address),
         StatusReply::Peers(addresses) => Page::json(call, &addresses),
-        StatusReply::Log { .. } => Page::unexpected(),
+        StatusReply::Log { .. } | StatusReply::Members(_) => Page::unexpected(),
     }
 }

@@ -23,14 +23,16 @@ fn with<T>(method: &Method, target: &str, run: impl FnOnce(Act, &Call<'_>) -> T)
     let settings = Settings::new("dc1", "n1");
     let headers = HeaderMap::new();
     let params = Params::parse(query).unwrap();
-    run(act, &Call { path, rest, params, headers: &headers, settings: &settings })
+    run(act, &Call { path, rest, params, headers: &headers, settings: &settings, from: None })
 }
 
 /// Parses what is asked of the servers.
 fn ask(method: Method, target: &str, body: &str) -> Result<Request, Refusal> {
     with(&method, target, |act, call| match act {
         Act::Ask { parse, .. } => parse(call, body.into()),
-        Act::Tell { .. } | Act::Say(_) | Act::Follow => panic!("{target} asks nobody"),
+        Act::Tell { .. } | Act::Say(_) | Act::Follow | Act::Save | Act::Restore => {
+            panic!("{target} asks nobody")
+        }
     })
 }
 
@@ -38,7 +40,9 @@ fn ask(method: Method, target: &str, body: &str) -> Result<Request, Refusal> {
 fn tell(method: Method, target: &str, body: &str) -> Result<Op, Refusal> {
     with(&method, target, |act, call| match act {
         Act::Tell { parse, .. } => parse(call, body.into()),
-        Act::Ask { .. } | Act::Say(_) | Act::Follow => panic!("{target} asks somebody else"),
+        Act::Ask { .. } | Act::Say(_) | Act::Follow | Act::Save | Act::Restore => {
+            panic!("{target} asks somebody else")
+        }
     })
 }
 
@@ -48,10 +52,12 @@ fn show(method: Method, target: &str, reply: Reply) -> Page {
         Act::Ask { render, freshness, .. } => {
             let mut page = render(call, reply);
             let meta = Meta { index: 16, known_leader: true, last_contact_ms: 0 };
-            tell_freshness(&mut page, call, freshness, Some((meta, Consistency::Default)));
+            tell_freshness(&mut page, freshness, Some((meta, Consistency::Default)));
             page
         }
-        Act::Tell { .. } | Act::Say(_) | Act::Follow => panic!("{target} asks nobody"),
+        Act::Tell { .. } | Act::Say(_) | Act::Follow | Act::Save | Act::Restore => {
+            panic!("{target} asks nobody")
+        }
     })
 }
 
@@ -59,7 +65,9 @@ fn show(method: Method, target: &str, reply: Reply) -> Page {
 fn show_own(target: &str, reply: OwnReply) -> Page {
     with(&Method::GET, target, |act, call| match act {
         Act::Tell { render, .. } => render(call, reply),
-        Act::Ask { .. } | Act::Say(_) | Act::Follow => panic!("{target} asks somebody else"),
+        Act::Ask { .. } | Act::Say(_) | Act::Follow | Act::Save | Act::Restore => {
+            panic!("{target} asks somebody else")
+        }
     })
 }
 
@@ -278,12 +286,15 @@ fn instances_are_shown_as_recorded() {
         (recorded("node"), recorded("service"), recorded("check"));
     let instance = health::Instance { node: node(), service: service(), checks: vec![check()] };
     let reply = Reply::Health(health::Reply::Instances(vec![instance]));
-    let page = show(Method::GET, "/v1/health/service/web?cached", reply);
+    let page = show(Method::GET, "/v1/health/service/web", reply);
     assert_eq!(
         text(&page),
         format!(r#"[{{"Node":{node_json},"Service":{service_json},"Checks":[{check_json}]}}]"#)
     );
-    assert_eq!(headers(&page)[..2], ["x-cache: MISS", "x-consul-effective-consistency: leader"]);
+    assert_eq!(
+        headers(&page)[..2],
+        ["x-consul-effective-consistency: leader", "x-consul-index: 16"]
+    );
     let row = catalog::Instance { node: node(), service: service() };
     let reply = Reply::Catalog(catalog::Reply::Instances(vec![row]));
     assert_eq!(text(&show(Method::GET, "/v1/catalog/service/web", reply)), recorded("catalog row"));
@@ -529,6 +540,21 @@ fn own_health_is_told_in_code_word_and_json() {
     ] {
         let page = show_own(&format!("/v1/agent/health/service/{target}"), none());
         assert_eq!((page.status.as_u16(), text(&page)), (404, want));
+    }
+}
+
+#[test]
+fn what_own_services_are_asked_is_checked() {
+    let no_namespaces = "Bad request: Invalid query parameter: \"ns\" - Namespaces are a Consul \
+                         Enterprise feature";
+    for (target, want) in [
+        ("/v1/agent/health/service/id/web?ns=x", no_namespaces),
+        ("/v1/agent/health/service/name/web?ns=x", no_namespaces),
+        ("/v1/agent/service/web?index=x", "Invalid index"),
+        ("/v1/agent/service/web?wait=x", "Invalid wait time"),
+    ] {
+        let refusal = tell(Method::GET, target, "").unwrap_err();
+        assert_eq!((refusal.status.as_u16(), &*refusal.text), (400, want), "{target}");
     }
 }
 

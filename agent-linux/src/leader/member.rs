@@ -7,6 +7,7 @@
 use super::{Pool, Settings, ask};
 use crate::endpoint::Endpoint;
 use crate::gossip::{Member, MemberStatus, Role};
+use crate::metrics::{self, Stopwatch};
 use agent_core::model::catalog::{self, Deregister, NodeServices, Register};
 use agent_core::model::check::{Check, SERF_HEALTH, Status};
 use agent_core::model::command::Command;
@@ -25,6 +26,10 @@ const RECONCILE_TIME: Duration = Duration::from_secs(60);
 
 /// Time until the next comparison of everything after a change could not be written.
 const RETRY_TIME: Duration = Duration::from_secs(2);
+
+/// How long the pool must know nothing of a node before the node goes. A server that just started
+/// leads before it has heard of every member, and a node that goes takes its services with it.
+const STRANGER_TIME: Duration = RECONCILE_TIME;
 
 /// Changes that are proposed at once: enough to share the disk's flushes, few enough to leave room
 /// for others in the log.
@@ -46,18 +51,27 @@ pub(super) async fn run<M: Fn() -> Arc<Vec<Member>>>(
 ) {
     let mut before: Option<Arc<Vec<Member>>> = None;
     let mut full_at = Instant::now();
+    let mut strangers = Strangers::default();
     loop {
         let members = pool.take();
-        let full = Instant::now() >= full_at;
+        let now = Instant::now();
+        let full = now >= full_at;
         if full {
             before = None;
-            full_at = Instant::now() + RECONCILE_TIME;
+            full_at = now + RECONCILE_TIME;
         }
         let Some(view) = View::of(endpoint) else { return };
-        let commands =
+        let mut commands =
             view.differences(&members, before.as_deref().map(Vec::as_slice), own_raft_id, settings);
+        if full {
+            let unknown = strangers.judge(view.unknown(&members), now);
+            commands.extend(unknown.iter().filter_map(|name| view.gone(name)));
+        }
         drop(view);
-        if !write(endpoint, commands).await {
+        let watch = Stopwatch::start();
+        let all_done = write(endpoint, commands).await;
+        watch.stop(&metrics::LEADER_RECONCILE);
+        if !all_done {
             full_at = Instant::now() + RETRY_TIME;
         }
         before = Some(members);
@@ -65,6 +79,22 @@ pub(super) async fn run<M: Fn() -> Arc<Vec<Member>>>(
             () = pool.changed() => {}
             () = tokio::time::sleep_until(full_at) => {}
         }
+    }
+}
+
+/// Nodes with a `serfHealth` of which the pool knows nothing, and since when.
+#[derive(Default)]
+struct Strangers(BTreeMap<String, Instant>);
+
+impl Strangers {
+    /// Takes those that are unknown `now`; tells which have been so for [`STRANGER_TIME`].
+    fn judge(&mut self, unknown: BTreeSet<String>, now: Instant) -> Vec<String> {
+        self.0.retain(|name, _| unknown.contains(name));
+        for name in unknown {
+            self.0.entry(name).or_insert(now);
+        }
+        let due = self.0.iter().filter(|(_, since)| now.duration_since(**since) >= STRANGER_TIME);
+        due.map(|(name, _)| name.clone()).collect()
     }
 }
 
@@ -101,7 +131,13 @@ fn node_of(command: &Command) -> &str {
     match command {
         Command::Register(wanted) => &wanted.node.name,
         Command::Deregister(unwanted) => &unwanted.node,
-        Command::Kv(_) | Command::Session(_) => "",
+        Command::Kv(_)
+        | Command::Session(_)
+        | Command::Autopilot(_)
+        | Command::Prepared(_)
+        | Command::Coordinate(_)
+        | Command::Snapshot(_)
+        | Command::Txn(_) => "",
     }
 }
 
@@ -119,7 +155,13 @@ fn describe(command: &Command) -> String {
             format!("member {} {health}", wanted.node.name)
         }
         Command::Deregister(unwanted) => format!("deregistering member {}", unwanted.node),
-        Command::Kv(_) | Command::Session(_) => String::new(),
+        Command::Kv(_)
+        | Command::Session(_)
+        | Command::Autopilot(_)
+        | Command::Prepared(_)
+        | Command::Coordinate(_)
+        | Command::Snapshot(_)
+        | Command::Txn(_) => String::new(),
     }
 }
 
@@ -198,21 +240,19 @@ where
                 MemberStatus::Left => commands.extend(self.gone(&member.name)),
             }
         }
-        let now: BTreeSet<String> = members.iter().map(|m| m.name.to_lowercase()).collect();
-        let absent = |name: &str| !now.contains(&name.to_lowercase());
-        match before {
-            Some(before) => {
-                for member in before.iter().filter(|member| absent(&member.name)) {
-                    commands.extend(self.gone(&member.name));
-                }
-            }
-            None => {
-                for name in self.with_health().into_iter().filter(|name| absent(name)) {
-                    commands.extend(self.gone(&name));
-                }
-            }
+        let here = names(members);
+        let before = before.unwrap_or(&[]).iter();
+        for member in before.filter(|member| !here.contains(&member.name.to_lowercase())) {
+            commands.extend(self.gone(&member.name));
         }
         commands
+    }
+
+    /// Names of the nodes with a `serfHealth` that are no members.
+    fn unknown(&self, members: &[Member]) -> BTreeSet<String> {
+        let here = names(members);
+        let all = self.with_health().into_iter();
+        all.filter(|name| !here.contains(&name.to_lowercase())).collect()
     }
 
     /// The pool decides who has a name: a node of that name with another id (its disk was wiped, or
@@ -270,6 +310,11 @@ where
         let node = found.node.name.clone();
         Some(Command::Deregister(Deregister { node, ..Deregister::default() }))
     }
+}
+
+/// The members' names, as the catalog compares them.
+fn names(members: &[Member]) -> BTreeSet<String> {
+    members.iter().map(|member| member.name.to_lowercase()).collect()
 }
 
 /// The node of a member as far as gossip knows it; the agent completes it.

@@ -4,23 +4,32 @@
 //! member     members of the LAN pool -> nodes, serfHealth, the servers' own service
 //! server     servers of the pool -> the raft configuration
 //! session    ends sessions whose TTL ran out
+//! health     how the servers do
+//! coordinate writes down where nodes are
 //! grave      lets deleted keys be forgotten
+//! stage      gives up restores that their senders left
 //! ```
 //!
-//! Every change goes through the endpoint, as anybody's would. A new leader starts all of it anew.
+//! Every change goes through the endpoint, as anybody's would. A new leader starts all of it anew,
+//! and so does one whose whole state was replaced.
 
+mod coordinate;
 mod grave;
+mod health;
 mod member;
 mod server;
 mod session;
+mod stage;
 
 use crate::config::Config;
 use crate::endpoint::Endpoint;
 use crate::gossip::Member;
 use crate::raft::Raft;
+use agent_core::model::autopilot::Configuration;
 use agent_core::model::command::Command;
 use agent_core::model::request::{Body, Options, Outcome, Request};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// How the leader behaves.
@@ -28,10 +37,10 @@ use tokio::sync::watch;
 pub struct Settings {
     /// The datacentre: members of others are none of its business.
     pub datacenter: String,
-    /// Whether failed servers leave the raft configuration once another takes their place.
-    pub cleanup_dead_servers: bool,
-    /// Voters that a cleanup leaves at least, 0 for no floor.
-    pub quorum_min: usize,
+    /// How to look after the servers until an operator says otherwise.
+    pub autopilot: Configuration,
+    /// Time between two writes of coordinates.
+    pub coordinate_period: Duration,
 }
 
 impl Settings {
@@ -39,10 +48,29 @@ impl Settings {
     pub fn new(config: &Config) -> Self {
         Self {
             datacenter: config.datacenter.clone(),
-            cleanup_dead_servers: config.autopilot.cleanup_dead_servers,
-            quorum_min: usize::try_from(config.autopilot.min_quorum).unwrap_or(usize::MAX),
+            autopilot: Configuration {
+                cleanup_dead_servers: config.autopilot.cleanup_dead_servers,
+                min_quorum: config.autopilot.min_quorum,
+                last_contact_ns: nanos(config.autopilot.last_contact_threshold),
+                max_trailing_logs: config.autopilot.max_trailing_logs,
+                stabilization_ns: nanos(config.autopilot.server_stabilization_time),
+                ..Configuration::default()
+            },
+            coordinate_period: if config.dev { coordinate::PERIOD_DEV } else { coordinate::PERIOD },
         }
     }
+
+    /// Tells how the servers are looked after at present.
+    fn autopilot(&self, endpoint: &Endpoint) -> Configuration {
+        let tables = endpoint.tables();
+        let written = tables.and_then(|tables| tables.autopilot().cloned());
+        written.unwrap_or_else(|| self.autopilot.clone())
+    }
+}
+
+/// Counts nanoseconds.
+fn nanos(span: agent_core::time::Duration) -> u64 {
+    u64::try_from(span.to_core().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Reads the pool: all members, and a number that rises when one of them changes.
@@ -83,18 +111,27 @@ pub async fn run<M>(
             Err(_) => return,
         };
         tracing::info!(term, "leader: cluster leadership acquired");
+        let epoch = endpoint.epoch();
         let pool = || Pool { members: members.clone(), changed: changed.clone() };
         tokio::select! {
             _ = leadership.wait_for(|now| !now.is_self || now.term != term) => {}
             () = member::run(&endpoint, raft.id(), pool(), &settings) => {}
-            () = server::run(&raft, pool(), &settings) => {}
+            () = server::run(&endpoint, &raft, pool(), &settings) => {}
+            () = health::run(&endpoint, &raft, pool(), &settings) => {}
             () = session::run(&endpoint) => {}
             () = grave::run(&endpoint) => {}
+            () = stage::run(&endpoint) => {}
+            () = coordinate::run(&endpoint, &settings) => {}
+            () = endpoint.replaced(epoch) => {
+                tracing::info!(term, "leader: state was replaced");
+                continue;
+            }
         }
         tracing::info!(term, "leader: cluster leadership lost");
         if let Some(timers) = endpoint.timers() {
             timers.clear();
         }
+        endpoint.set_health(None);
     }
 }
 

@@ -1,12 +1,17 @@
 //! Servers of the pool to the raft configuration.
 //!
-//! A server that joins is added (it learns first, then votes), one that leaves is removed, and a
-//! failed one is removed once another joined and enough others are left, as Consul's autopilot
-//! does. Source: <https://developer.hashicorp.com/consul/docs/agent/config> (`autopilot`).
+//! A server that joins is added: it learns, and votes once it was healthy for as long as autopilot
+//! is told. One that leaves is removed, and a failed one is removed once another votes in its stead
+//! and enough others are left. Source: <https://developer.hashicorp.com/consul/docs/agent/config>
+//! (`autopilot`).
 
-use super::{Pool, Settings};
+use super::{Pool, Settings, ask};
+use crate::endpoint::Endpoint;
 use crate::gossip::{Member, MemberStatus, Role};
+use crate::metrics::unix_millis;
 use crate::raft::{Error, Raft, Server};
+use agent_core::model::autopilot::{Health, Op};
+use agent_core::model::command::Command;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,10 +20,16 @@ use std::time::Duration;
 /// Time between two looks without a change: retries what failed.
 const LOOK_TIME: Duration = Duration::from_secs(10);
 
+/// The same while a server waits to vote.
+const WAITING_LOOK_TIME: Duration = Duration::from_secs(1);
+
 /// A change of the raft configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Step {
+    /// As one that learns.
     Add(Server),
+    /// To one that votes.
+    Promote(Server),
     /// With the reason.
     Remove(Server, &'static str),
 }
@@ -28,34 +39,47 @@ enum Step {
 struct Memory {
     /// Servers that were seen in the pool under this leadership.
     seen: BTreeSet<u64>,
-    /// Whether a server was added since dead ones were last cleaned up.
+    /// Whether a server began to vote since dead ones were last cleaned up.
     joined: bool,
 }
 
 /// Keeps the raft configuration the servers that the pool sees.
 pub(super) async fn run<M: Fn() -> Arc<Vec<Member>>>(
+    endpoint: &Endpoint,
     raft: &Raft,
     mut pool: Pool<M>,
     settings: &Settings,
 ) {
+    begin(endpoint, settings).await;
     let mut memory = Memory::default();
     loop {
         let members = pool.take();
         let (_, configuration) = raft.configuration();
-        for step in steps(&mut memory, &members, &configuration, raft.id(), settings) {
-            if take(raft, &step).await == Taken::Added {
-                memory.joined = true;
-            }
+        let current = Settings { autopilot: settings.autopilot(endpoint), ..settings.clone() };
+        let stable = stable(&endpoint.health().unwrap_or_default(), &current, unix_millis());
+        for step in steps(&mut memory, &members, &configuration, raft.id(), &current, &stable) {
+            memory.joined |= take(raft, &step).await == Taken::Promoted;
         }
-        let dead = dead(&memory, &members, &raft.configuration().1, settings);
-        memory.joined = false;
-        for server in dead {
+        let (_, configuration) = raft.configuration();
+        for server in dead(&memory, &members, &configuration, &current) {
+            memory.joined = false;
             take(raft, &Step::Remove(server, "failed")).await;
         }
+        let waiting = configuration.iter().any(|(_, voter)| !voter);
+        let pause = if waiting { WAITING_LOOK_TIME } else { LOOK_TIME };
         tokio::select! {
             () = pool.changed() => {}
-            () = tokio::time::sleep(LOOK_TIME) => {}
+            () = tokio::time::sleep(pause) => {}
         }
+    }
+}
+
+/// Writes what the configuration file says, if no leader has before.
+async fn begin(endpoint: &Endpoint, settings: &Settings) {
+    let is_known = endpoint.tables().is_some_and(|tables| tables.autopilot().is_some());
+    let command = Command::Autopilot(Op::Begin(settings.autopilot.clone()));
+    if !is_known && let Err(error) = ask(endpoint, command).await {
+        tracing::warn!(%error, "leader: autopilot's configuration not written");
     }
 }
 
@@ -63,6 +87,7 @@ pub(super) async fn run<M: Fn() -> Arc<Vec<Member>>>(
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Taken {
     Added,
+    Promoted,
     Removed,
     Failed,
 }
@@ -72,7 +97,12 @@ async fn take(raft: &Raft, step: &Step) -> Taken {
         Step::Add(server) => {
             let (name, address) = (&server.name, server.address);
             tracing::info!(name, %address, "leader: adding server to raft");
-            raft.add_server(server.clone()).await.map(|()| Taken::Added)
+            raft.add_learner(server).await.map(|()| Taken::Added)
+        }
+        Step::Promote(server) => {
+            let (name, address) = (&server.name, server.address);
+            tracing::info!(name, %address, "leader: promoting server to voter");
+            raft.add_server(server.clone()).await.map(|()| Taken::Promoted)
         }
         Step::Remove(server, reason) => {
             let (name, address) = (&server.name, server.address);
@@ -108,6 +138,16 @@ fn servers<'a>(
         .map(|member| (member, server(member)))
 }
 
+/// Node UUIDs of the servers that have been healthy for as long as a voter must have been.
+fn stable(health: &Health, settings: &Settings, unix_millis: u64) -> BTreeSet<String> {
+    let least = settings.autopilot.stabilization_ns / 1_000_000;
+    let healthy = health.servers.iter().filter(|server| server.healthy);
+    healthy
+        .filter(|server| unix_millis.saturating_sub(server.stable_since * 1000) >= least)
+        .map(|server| server.id.clone())
+        .collect()
+}
+
 /// What brings the configuration nearer to the pool. First go those who left or came back with an
 /// empty disk, so that they do not count against the quorum while the new ones learn.
 fn steps(
@@ -116,6 +156,7 @@ fn steps(
     configuration: &[(Server, bool)],
     own: u64,
     settings: &Settings,
+    stable: &BTreeSet<String>,
 ) -> Vec<Step> {
     let pool: Vec<(&Member, Server)> = servers(members, settings).collect();
     let alive: Vec<&Server> = pool
@@ -141,23 +182,28 @@ fn steps(
         }
     }
     for new in alive {
-        let settled = configuration.iter().any(|(old, voter)| old == new && *voter);
-        if !settled {
-            steps.push(Step::Add(new.clone()));
+        match configuration.iter().find(|(old, _)| old == new) {
+            Some((_, true)) => {}
+            Some((_, false)) if stable.contains(&new.node_id) => {
+                steps.push(Step::Promote(new.clone()));
+            }
+            Some((_, false)) => {}
+            None => steps.push(Step::Add(new.clone())),
         }
     }
     memory.seen.extend(pool.iter().map(|(_, server)| server.id));
     steps
 }
 
-/// The failed servers that may be removed: only after another joined, and only a minority.
+/// The failed servers that may be removed: only after another began to vote, and only a minority.
+/// Until then one that comes back still counts towards a quorum.
 fn dead(
     memory: &Memory,
     members: &[Member],
     configuration: &[(Server, bool)],
     settings: &Settings,
 ) -> Vec<Server> {
-    if !settings.cleanup_dead_servers || !memory.joined {
+    if !settings.autopilot.cleanup_dead_servers || !memory.joined {
         return Vec::new();
     }
     let failed: BTreeSet<u64> = servers(members, settings)
@@ -171,7 +217,10 @@ fn dead(
         .collect();
     let voters = configuration.iter().filter(|(_, voter)| *voter).count();
     let left = voters - dead.len();
-    if dead.len() >= voters.div_ceil(2) || dead.len() * 2 >= voters || left < settings.quorum_min {
+    if dead.len() >= voters.div_ceil(2)
+        || dead.len() * 2 >= voters
+        || (left as u64) < settings.autopilot.min_quorum
+    {
         return Vec::new();
     }
     dead

@@ -28,6 +28,7 @@ fn member(n: u8, raft_id: u64, status: MemberStatus) -> Member {
         non_voter: false,
         raft_id,
         tags: Vec::new(),
+        leaf: false,
     };
     let addr = SocketAddr::from(([127, 0, 0, n], 8301));
     Member { name: meta.name.clone(), addr, status, meta }
@@ -71,7 +72,15 @@ async fn the_leader_shows_the_pool_in_the_catalog() {
         member(1, raft.id(), MemberStatus::Alive),
         member(2, 0, MemberStatus::Alive),
     ]));
-    let settings = Settings { datacenter: "dc1".into(), cleanup_dead_servers: true, quorum_min: 0 };
+    let settings = Settings {
+        datacenter: "dc1".into(),
+        autopilot: Configuration {
+            cleanup_dead_servers: true,
+            min_quorum: 0,
+            ..Configuration::default()
+        },
+        coordinate_period: coordinate::PERIOD,
+    };
     let seen = move || members.borrow().clone();
     let leading = tokio::spawn(run(endpoint.clone(), raft.clone(), seen, changed, settings));
     let script = async {

@@ -7,15 +7,16 @@ use serde_json::{Map, Value};
 use tracing::Event;
 use tracing::field::{Field, Visit};
 
+use super::Form;
 use crate::config::LogLevel;
 
 /// Writes an event as a line, without the line feed.
-pub(super) fn format(now: SystemTime, level: LogLevel, event: &Event<'_>, json: bool) -> String {
+pub(super) fn format(now: SystemTime, level: LogLevel, event: &Event<'_>, form: Form) -> String {
     let mut parts = Parts::default();
     event.record(&mut parts);
     let module = module(event.metadata().target());
     let stamp = Stamp::of(now);
-    if json {
+    if form == Form::Json {
         return as_json(&stamp, level, &module, parts);
     }
     let mut line = format!("    {stamp:.3} {:<7} {module}: {}", tag(level), parts.message);

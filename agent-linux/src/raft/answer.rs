@@ -2,6 +2,7 @@
 
 use super::network::{self, Answer, Call, Piece};
 use super::{Raft, entry};
+use crate::metrics::{self, Stopwatch};
 use openraft::raft::AppendEntriesResponse;
 
 impl Raft {
@@ -24,7 +25,9 @@ impl Raft {
                 if let (Some(space), false) = (&self.node.space, rpc.entries.is_empty()) {
                     space.check()?;
                 }
+                let watch = Stopwatch::start();
                 let answer = raft.append_entries(rpc).await.map_err(|error| error.to_string())?;
+                watch.stop(&metrics::RAFT_APPEND_ENTRIES);
                 match &answer {
                     AppendEntriesResponse::HigherVote(_) => {}
                     AppendEntriesResponse::Success

@@ -12,6 +12,7 @@ use super::entry::{
     StoredMembership, Types,
 };
 use super::snapshot::{self, Data, Head, Shelf};
+use crate::metrics::{self, Stopwatch};
 use agent_core::model::Index;
 use agent_core::model::request;
 use openraft::storage::RaftStateMachine;
@@ -52,6 +53,11 @@ impl Machine {
         Ok(Self { inner, shelf: Arc::new(shelf), applied })
     }
 
+    /// Tells how far the log has been applied.
+    pub(super) fn applied(&self) -> Applied {
+        self.lock().clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Applied> {
         self.applied.lock().expect("no holder panics")
     }
@@ -62,6 +68,7 @@ impl Machine {
     }
 
     fn apply_batch(&self, mut index: Index, batch: &Batch) -> Result<Answers, request::Error> {
+        let watch = Stopwatch::start();
         let mut answers = Vec::with_capacity(batch.commands.len());
         for command in &batch.commands {
             index += 1;
@@ -70,23 +77,15 @@ impl Machine {
                 answer => answers.push(answer),
             }
         }
+        watch.stop(&metrics::RAFT_FSM_APPLY);
         Ok(Answers(answers))
     }
-}
 
-impl RaftStateMachine<Types> for Machine {
-    type SnapshotBuilder = Builder;
-
-    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), StorageError> {
-        let applied = self.lock();
-        Ok((applied.last, applied.membership.clone()))
-    }
-
-    async fn apply<I>(&mut self, entries: I) -> Result<Vec<Answers>, StorageError>
-    where
-        I: IntoIterator<Item = Entry> + OptionalSend,
-        I::IntoIter: OptionalSend,
-    {
+    /// Applies entries in turn.
+    pub(super) fn apply_all(
+        &self,
+        entries: impl IntoIterator<Item = Entry>,
+    ) -> Result<Vec<Answers>, Box<StorageError>> {
         let mut all = Vec::new();
         for entry in entries {
             let mut index = self.lock().index;
@@ -102,7 +101,7 @@ impl RaftStateMachine<Types> for Machine {
                     self.apply_batch(index, &batch).map_err(|error| {
                         let text = format!("entry {at} cannot be applied, stopping: {error}");
                         tracing::error!("{text}");
-                        StorageIoError::apply(at, AnyError::error(text))
+                        StorageError::from(StorageIoError::apply(at, AnyError::error(text)))
                     })?
                 }
             };
@@ -119,7 +118,7 @@ impl RaftStateMachine<Types> for Machine {
         Ok(all)
     }
 
-    async fn get_snapshot_builder(&mut self) -> Builder {
+    fn builder(&self) -> Builder {
         let Applied { last, membership, index } = self.lock().clone();
         let meta = SnapshotMeta {
             last_log_id: last,
@@ -128,6 +127,36 @@ impl RaftStateMachine<Types> for Machine {
         };
         let frozen = Mutex::new(Some((Head { meta, index }, self.inner.freeze())));
         Builder { frozen, shelf: Arc::clone(&self.shelf) }
+    }
+
+    /// Keeps the state as a snapshot under another configuration. Blocks.
+    pub(super) fn keep_under(&self, membership: StoredMembership) -> io::Result<()> {
+        self.lock().membership = membership;
+        let Builder { frozen, shelf } = self.builder();
+        let frozen = frozen.into_inner().expect("no holder panics");
+        let (head, freeze) = frozen.expect("it was just frozen");
+        shelf.write(head, freeze).map(|_| ())
+    }
+}
+
+impl RaftStateMachine<Types> for Machine {
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), StorageError> {
+        let applied = self.lock();
+        Ok((applied.last, applied.membership.clone()))
+    }
+
+    async fn apply<I>(&mut self, entries: I) -> Result<Vec<Answers>, StorageError>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        self.apply_all(entries).map_err(|error| *error)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        self.builder()
     }
 
     async fn begin_receiving_snapshot(&mut self) -> Result<Box<Data>, StorageError> {
@@ -140,7 +169,12 @@ impl RaftStateMachine<Types> for Machine {
         snapshot: Box<Data>,
     ) -> Result<(), StorageError> {
         let (machine, shelf) = (Arc::clone(&self.inner), Arc::clone(&self.shelf));
-        let install = move || shelf.install(*snapshot, &*machine);
+        let install = move || {
+            let watch = Stopwatch::start();
+            let done = shelf.install(*snapshot, &*machine);
+            watch.stop(&metrics::RAFT_FSM_RESTORE);
+            done
+        };
         let done = tokio::task::spawn_blocking(install)
             .await
             .unwrap_or_else(|stopped| Err(io::Error::other(stopped)));
@@ -181,7 +215,9 @@ impl RaftSnapshotBuilder<Types> for Builder {
         };
         let meta = head.meta.clone();
         let shelf = Arc::clone(&self.shelf);
+        let watch = Stopwatch::start();
         let written = tokio::task::spawn_blocking(move || shelf.write(head, freeze)).await;
+        watch.stop(&metrics::RAFT_SNAPSHOT_CREATE);
         match written.unwrap_or_else(|stopped| Err(io::Error::other(stopped))) {
             Ok(data) => Ok(Snapshot { meta, snapshot: Box::new(data) }),
             // The log still has everything since the one before: keep that one and go on.

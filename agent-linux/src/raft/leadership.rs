@@ -6,8 +6,10 @@
 
 use super::entry::{LogId, StoredMembership, Types, Vote};
 use super::network::{Network, term_of};
+use super::succession::Succession;
 use super::timing::Timing;
 use super::{Leadership, log_index};
+use crate::metrics as counts;
 use openraft::error::Fatal;
 use openraft::{ChangeMembers, RaftMetrics, ServerState};
 use std::sync::{Arc, Mutex};
@@ -85,6 +87,40 @@ impl Judge {
     }
 }
 
+/// How a state is reached is counted from one look to the next.
+type Before = Option<(ServerState, bool)>;
+
+impl Judge {
+    /// Counts changes of state, and how long the voters have been silent.
+    fn measure(&self, metrics: &Metrics, now: Leadership, before: &mut Before) {
+        let is_new = before.is_none_or(|(state, _)| state != metrics.state);
+        match metrics.state {
+            ServerState::Leader => {
+                if is_new {
+                    counts::RAFT_STATE_LEADER.count();
+                }
+                if before.is_some_and(|(_, led)| led && !now.is_self) {
+                    counts::RAFT_LEASE_TIMEOUT.count();
+                }
+                let voters = metrics.membership_config.voter_ids().filter(|id| *id != self.id);
+                for at in voters.filter_map(|voter| self.network.taken_at(voter, metrics.vote)) {
+                    counts::RAFT_LEADER_LAST_CONTACT.add_time(at.elapsed());
+                }
+            }
+            ServerState::Candidate if is_new => {
+                counts::RAFT_STATE_CANDIDATE.count();
+                counts::RAFT_HEARTBEAT_TIMEOUT.count();
+            }
+            ServerState::Follower if is_new => counts::RAFT_STATE_FOLLOWER.count(),
+            ServerState::Candidate
+            | ServerState::Follower
+            | ServerState::Learner
+            | ServerState::Shutdown => {}
+        }
+        *before = Some((metrics.state, now.is_self));
+    }
+}
+
 /// Tells whether an entry of the leader's own term has been applied: then every entry committed
 /// before has been, too.
 pub(super) fn applied_own_entry(metrics: &Metrics) -> bool {
@@ -103,8 +139,11 @@ pub(super) async fn watch(
     let mut snapshot_at = log.appended_bytes();
     let mut joint_since = None;
     let mut has_ended = false;
+    let mut state = None;
+    let mut succession = Succession::default();
     loop {
         let now = judge.judge(&metrics.borrow_and_update());
+        judge.measure(&metrics.borrow(), now, &mut state);
         leadership.send_if_modified(|known| {
             let is_new = *known != now;
             if is_new {
@@ -139,6 +178,7 @@ pub(super) async fn watch(
             compact(&judge.raft, latest.snapshot.as_ref()).await;
         }
         finish_change(&judge, now, &latest, &mut joint_since);
+        succession.look(&judge, &latest);
         let waits_for_own_entry =
             now.is_self && !now.established || latest.state == ServerState::Leader && !now.is_self;
         tokio::select! {

@@ -34,6 +34,16 @@ impl Raft {
         })
     }
 
+    /// Makes a server learn the log, or corrects what is known of it; a voter stays one. For the
+    /// leader only.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotLeader`]; [`Error::Timeout`] if no quorum confirms it in time.
+    pub async fn add_learner(&self, server: &Server) -> Result<(), Error> {
+        self.make_member(server).await.map(|_| ())
+    }
+
     /// Adds a server: as a learner, then, once it has caught up, as a voter in place of any server
     /// with the same node UUID or address (its former self, before its data directory was wiped). A
     /// server that is a member already gets the new name and address. Leader only.

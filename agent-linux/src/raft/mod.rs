@@ -3,10 +3,13 @@
 //! ```text
 //! Raft          the handle: propose, read, members, stats; answers calls of peers
 //! start         opens what is on disk; sets it aside if it is damaged
+//! recover       another configuration from an operator's peers.json
 //! answer stats  calls of peers · `info`
 //! propose       group commit: commands proposed together share one entry
+//! confirm       reads after a quorum has confirmed the leader, many by one round
 //! member        bootstrap, add (learner first), remove
 //! leadership    who leads, by promises and not by memory; snapshots by volume
+//! succession    a leader whose process is gone
 //! network       calls to peers over rpc's raft channel; keeps the leader's lease
 //! apply         StateMachine as openraft sees it: an index for every command
 //! machine       the store as StateMachine
@@ -33,6 +36,7 @@
 
 mod answer;
 mod apply;
+mod confirm;
 mod disk;
 mod entry;
 mod leadership;
@@ -41,25 +45,28 @@ mod machine;
 mod member;
 mod network;
 mod propose;
+mod recover;
 mod snapshot;
 mod start;
 mod stats;
 mod storage;
+mod succession;
 #[cfg(test)]
 mod suite;
 mod timing;
 
 pub use timing::MULTIPLIER_MAX;
 
+use crate::metrics::{self, Stopwatch};
 use agent_core::model::Index;
 use agent_core::model::request::{self, Kind, Reply};
 use apply::Machine;
+use confirm::Confirmer;
 use disk::Space;
 use entry::{LogId, Types};
 use leadership::{Contact, Judge, Metrics};
 use network::{Network, Receiving};
 use openraft::ServerState;
-use openraft::error::{CheckIsLeaderError, RaftError};
 use propose::Proposer;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -136,6 +143,21 @@ impl Default for Compaction {
     }
 }
 
+/// How far a server has come, as the leader knows.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// The server.
+    pub server: Server,
+    /// Whether it votes.
+    pub voter: bool,
+    /// Whether it leads.
+    pub leader: bool,
+    /// Term and index of its last entry.
+    pub last: (u64, Index),
+    /// Time without an answer beyond the pause between two heartbeats; `None` for never.
+    pub silence: Option<Duration>,
+}
+
 /// Who leads, as far as this server knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Leadership {
@@ -197,6 +219,7 @@ struct Node {
     machine: Machine,
     network: Network,
     proposer: Proposer,
+    confirmer: Confirmer,
     judge: Judge,
     contact: Contact,
     leadership: watch::Receiver<Leadership>,
@@ -244,6 +267,7 @@ impl Raft {
         if !self.is_leader() {
             return Err(request::Error::new(Kind::NoLeader));
         }
+        metrics::RAFT_APPLY.count();
         self.node.proposer.propose(command.into()).await
     }
 
@@ -254,17 +278,12 @@ impl Raft {
     ///
     /// [`Kind::NoLeader`] if this server does not lead or finds no quorum in time.
     pub async fn read_index(&self) -> Result<(), request::Error> {
-        let checked = self.node.raft.ensure_linearizable();
-        match tokio::time::timeout(self.node.timing.commit, checked).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(RaftError::APIError(
-                CheckIsLeaderError::ForwardToLeader(_) | CheckIsLeaderError::QuorumNotEnough(_),
-            )))
-            | Err(_) => Err(request::Error::new(Kind::NoLeader)),
-            Ok(Err(RaftError::Fatal(fatal))) => {
-                Err(request::Error::with(Kind::Failed, fatal.to_string()))
-            }
-        }
+        let watch = Stopwatch::start();
+        metrics::RAFT_VERIFY_LEADER.count();
+        let checked = tokio::time::timeout(self.node.timing.commit, self.node.confirmer.confirm());
+        let checked = checked.await;
+        watch.stop(&metrics::RPC_CONSISTENT_READ);
+        checked.unwrap_or_else(|_| Err(request::Error::new(Kind::NoLeader)))
     }
 
     /// The same by the leader's lease, which costs no message; when it has just run out (a stalled
@@ -297,6 +316,11 @@ impl Raft {
         let metrics = self.node.raft.metrics();
         let metrics = metrics.borrow();
         metrics.membership_config.membership().get_node(&leader).cloned()
+    }
+
+    /// Tells whether there is a leader that counts.
+    pub fn knows_leader(&self) -> bool {
+        self.node.leadership.borrow().leader.is_some()
     }
 
     /// Tells whether this server leads and a quorum has confirmed it lately.

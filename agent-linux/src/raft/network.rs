@@ -135,9 +135,15 @@ impl Network {
         *self.0.addresses.lock().expect("no holder panics") = addresses;
     }
 
+    /// Tells where a server is reached.
+    pub(super) fn address_of(&self, target: u64, node: &Server) -> SocketAddr {
+        let newer = self.0.addresses.lock().expect("no holder panics").get(&target).copied();
+        newer.unwrap_or(node.address)
+    }
+
     /// Makes a peer.
     pub(super) fn peer(&self, target: u64, node: &Server) -> Peer {
-        Peer { target, address: node.address, network: self.clone() }
+        Peer { target, node: node.clone(), network: self.clone() }
     }
 
     /// Tells when a peer last took an append under `vote`.
@@ -183,7 +189,7 @@ impl RaftNetworkFactory<Types> for Network {
 /// One peer.
 pub(super) struct Peer {
     target: u64,
-    address: SocketAddr,
+    node: Server,
     network: Network,
 }
 
@@ -191,8 +197,7 @@ impl Peer {
     /// Asks the peer.
     pub(super) async fn call(&self, call: &Call, within: Duration) -> Result<Answer, CallError> {
         let shared = &self.network.0;
-        let newer = shared.addresses.lock().expect("no holder panics").get(&self.target).copied();
-        let address = newer.unwrap_or(self.address);
+        let address = self.network.address_of(self.target, &self.node);
         let bytes = emit_call(self.target, call);
         let answer = shared.pool.call(address, &bytes, Instant::now() + within).await;
         let answer = answer.map_err(|error| match error {

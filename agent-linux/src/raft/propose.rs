@@ -6,6 +6,7 @@
 
 use super::entry::{Answers, Batch, Types};
 use super::timing::Timing;
+use crate::metrics::{self, Stopwatch};
 use agent_core::model::request::{Error, Kind, Reply};
 use bytes::Bytes;
 use openraft::error::{ClientWriteError, RaftError};
@@ -23,7 +24,8 @@ const BATCH_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 512 * 1024;
 
 /// Entries on their way at once: one is written here while the one before is written by the peers.
-const ENTRIES_IN_FLIGHT: usize = 3;
+/// With more, entries are smaller and no sooner there.
+const ENTRIES_IN_FLIGHT: usize = 2;
 
 /// What the state machine answered.
 pub(super) type Applied = Result<Reply, Error>;
@@ -101,7 +103,9 @@ async fn write(
     let logged = Arc::new(AtomicBool::new(false));
     let commands = proposals.iter().map(|proposal| proposal.command.clone()).collect();
     let batch = Batch { commands, logged: Some(Arc::clone(&logged)) };
+    let watch = Stopwatch::start();
     let result = raft.client_write(batch).await;
+    watch.stop(&metrics::RAFT_COMMIT_TIME);
     drop(permit);
     let error = match result {
         Ok(response) => {

@@ -1,11 +1,13 @@
 //! Opening what is on disk, and starting the node.
 
 use super::apply::Machine;
+use super::confirm::Confirmer;
 use super::disk::Space;
 use super::leadership::{self, Contact, Judge};
 use super::log::{Disk, Fault};
 use super::network::Network;
 use super::propose::Proposer;
+use super::recover::recover;
 use super::snapshot::Shelf;
 use super::storage::Log;
 use super::timing::Timing;
@@ -56,6 +58,7 @@ impl Raft {
         let (sender, leadership) = watch::channel(Leadership::default());
         let watcher = tokio::spawn(leadership::watch(judge.clone(), log.clone(), sender));
         let proposer = Proposer::start(raft.clone(), timing);
+        let confirmer = Confirmer::start(raft.clone(), timing);
         tracing::info!(id, "raft started");
         Ok(Self {
             node: Arc::new(Node {
@@ -65,6 +68,7 @@ impl Raft {
                 machine,
                 network,
                 proposer,
+                confirmer,
                 judge,
                 contact,
                 leadership,
@@ -125,7 +129,7 @@ pub(super) fn open_or_begin(
 }
 
 pub(super) fn open_dir(dir: &Path, machine: Arc<dyn StateMachine>) -> Result<Opened, Fault> {
-    let (disk, found) = Disk::open(dir, new_id())?;
+    let (disk, mut found) = Disk::open(dir, new_id())?;
     let opened = Shelf::open(Some(dir.join("snapshot"))).and_then(|shelf| {
         let have = shelf.current().and_then(|(head, _)| head.meta.last_log_id);
         if have < found.purged {
@@ -134,7 +138,9 @@ pub(super) fn open_dir(dir: &Path, machine: Arc<dyn StateMachine>) -> Result<Ope
         if have.is_some() && found.vote.is_none() {
             return Err(Fault::Damaged("there is a snapshot but no vote".into()));
         }
-        Ok(Machine::open(machine, shelf)?)
+        let machine = Machine::open(machine, shelf)?;
+        recover(dir, &disk, &mut found, &machine)?;
+        Ok(machine)
     });
     match opened {
         Ok(machine) => {

@@ -1,6 +1,6 @@
 //! What `info` tells about raft, with Consul's names.
 
-use super::{Raft, Server, log_index, network};
+use super::{Progress, Raft, Server, log_index, network};
 use openraft::ServerState;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -51,6 +51,29 @@ impl Raft {
         stats.insert("last_contact".into(), last_contact);
         stats.insert("latest_configuration".into(), configuration_text(&servers));
         stats
+    }
+}
+
+impl Raft {
+    /// Tells how far each server has come; only what a leader tells means something.
+    pub fn progress(&self) -> Vec<Progress> {
+        let metrics = self.metrics();
+        let (_, servers) = self.configuration();
+        let replication = metrics.replication.unwrap_or_default();
+        let one = |(server, voter): (Server, bool)| {
+            let leader = server.id == self.node.id;
+            let (last, silence) = if leader {
+                (self.node.log.last(), Some(Duration::ZERO))
+            } else {
+                let answered = self.node.network.taken_at(server.id, metrics.vote);
+                let pause = self.node.timing.heartbeat;
+                let silence = answered.map(|at| at.elapsed().saturating_sub(pause));
+                (replication.get(&server.id).copied().flatten(), silence)
+            };
+            let last = (network::term_of(last.as_ref()), log_index(last.as_ref()));
+            Progress { server, voter, leader, last, silence }
+        };
+        servers.into_iter().map(one).collect()
     }
 }
 

@@ -1,12 +1,14 @@
 //! Pooled connections that carry many calls at once.
 //!
-//! One connection per far address and channel. A call writes one frame and waits for the reply of
-//! its id; dropping the call's future sends a cancel frame, so an abandoned blocking query ends on
-//! the server too. A connection without calls closes after [`IDLE_TIMEOUT`]; one with calls is
-//! pinged, so that a dead peer is noticed within [`SILENCE_MAX`].
+//! One connection per far address and channel. A call writes one frame (requests gather until the
+//! connection's task runs, raft's calls go at once) and waits for the reply of its id; dropping the
+//! call's future sends a cancel frame, so an abandoned blocking query ends on the server too. A
+//! connection without calls closes after [`IDLE_TIMEOUT`]; one with calls is pinged, so that a dead
+//! peer is noticed within [`SILENCE_MAX`].
 
 use super::connection::{Inbox, Outbox};
 use agent_core::wire::frame::{Channel, Kind, RAFT_BYTES_MAX, REPLY_BYTES_MAX, REQUEST_BYTES_MAX};
+use agent_core::wire::message::ASK_BYTES_MAX;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -102,6 +104,7 @@ impl Pool {
         let length_max = match self.channel {
             Channel::Request => REQUEST_BYTES_MAX,
             Channel::Raft => RAFT_BYTES_MAX,
+            Channel::Device => ASK_BYTES_MAX,
         };
         if body.len() > length_max as usize {
             return Err(Error::TooLong(body.len()));
@@ -158,6 +161,7 @@ impl Pool {
 
 /// One connection and the calls in flight on it.
 struct Connection {
+    channel: Channel,
     outbox: Outbox,
     calls: Mutex<Calls>,
 }
@@ -186,8 +190,10 @@ impl Connection {
         let length_max = match channel {
             Channel::Request => REPLY_BYTES_MAX,
             Channel::Raft => RAFT_BYTES_MAX,
+            Channel::Device => u32::from(u16::MAX),
         };
-        let connection = Arc::new(Self { outbox: Outbox::new(write), calls: Mutex::default() });
+        let connection =
+            Arc::new(Self { channel, outbox: Outbox::new(write), calls: Mutex::default() });
         tokio::spawn(Arc::clone(&connection).run(Inbox::new(read, length_max), address));
         Ok(connection)
     }
@@ -211,7 +217,10 @@ impl Connection {
         let id = calls.next_id;
         calls.waiting.insert(id, sender);
         drop(calls);
-        self.outbox.send(Kind::Request, id, body);
+        match self.channel {
+            Channel::Request => self.outbox.gather(Kind::Request, id, body),
+            Channel::Raft | Channel::Device => self.outbox.send(Kind::Request, id, body),
+        }
         Ok(Call { connection: self, id, receiver: Some(receiver) })
     }
 

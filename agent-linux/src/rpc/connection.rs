@@ -2,7 +2,9 @@
 //!
 //! An idle connection owns no buffer: bytes are read into one buffer per thread, and only a frame
 //! that has arrived in part is kept. A frame is written at once by whoever sends it, in one call to
-//! the kernel; only what the socket does not take waits in a queue.
+//! the kernel; only what the socket does not take waits in a queue. Where many frames come together
+//! (the requests of a client's many askers, the answers to requests that arrived in one piece) they
+//! gather there first and leave in one call.
 
 use agent_core::wire::frame::{self, HEADER_BYTES, Header, Kind};
 use std::cell::RefCell;
@@ -27,6 +29,12 @@ const BODY_STEP_BYTES: usize = 256 * 1024;
 
 /// Frames that wait to be written, in bytes. Above it the connection takes no new requests.
 pub(super) const QUEUED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes up to which further frames join the one before them in one buffer.
+const JOINED_BYTES_MAX: usize = 8 * 1024;
+
+/// Frames that gather for one call to the kernel, in bytes; beyond it they are written.
+const GATHERED_BYTES_MAX: usize = 64 * 1024;
 
 /// How long a peer may read nothing while frames wait for it; then the connection is closed.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -87,6 +95,15 @@ impl Inbox {
     /// Tells whether a frame has arrived in part.
     pub(super) fn is_partial(&self) -> bool {
         self.body.is_some() || self.at < self.stash.len()
+    }
+
+    /// Tells whether the next frame is there already.
+    pub(super) fn has_frame(&self) -> bool {
+        let Some((head, after)) = self.stash[self.at..].split_first_chunk::<HEADER_BYTES>() else {
+            return false;
+        };
+        let header = Header::parse(head, self.length_max);
+        self.body.is_none() && header.is_ok_and(|header| after.len() >= header.length as usize)
     }
 
     /// Waits for the next frame. Nothing is lost if the future is dropped.
@@ -218,6 +235,57 @@ impl Outbox {
         queue.frames.push_back(frame);
         drop(queue);
         self.queued.notify_one();
+    }
+
+    /// Queues a frame for the next [`flush`](Self::flush); writes once many have gathered. After
+    /// close it is dropped.
+    ///
+    /// # Panics
+    ///
+    /// If the body has more than `u32::MAX` bytes.
+    pub(super) fn put(&self, kind: Kind, id: u32, body: &[u8]) {
+        let length = u32::try_from(body.len()).expect("bodies are far below 4 GiB");
+        let mut queue = self.lock();
+        if queue.closed {
+            return;
+        }
+        queue.bytes += HEADER_BYTES + body.len();
+        let is_joined = queue.frames.back().is_some_and(|last| last.len() < JOINED_BYTES_MAX);
+        if !is_joined {
+            queue.frames.push_back(Vec::with_capacity(HEADER_BYTES + body.len()));
+        }
+        let last = queue.frames.back_mut().expect("one was pushed if there was none");
+        last.extend_from_slice(&Header::new(kind, id, length).emit());
+        last.extend_from_slice(body);
+        let is_much = queue.bytes > GATHERED_BYTES_MAX;
+        drop(queue);
+        if is_much {
+            self.flush();
+        }
+    }
+
+    /// Queues a frame and has the task that drains write it, with all that others queue until it
+    /// runs. After close it is dropped.
+    ///
+    /// # Panics
+    ///
+    /// If the body has more than `u32::MAX` bytes.
+    pub(super) fn gather(&self, kind: Kind, id: u32, body: &[u8]) {
+        self.put(kind, id, body);
+        self.queued.notify_one();
+    }
+
+    /// Writes what was queued; what the socket does not take now is left to the task that drains.
+    pub(super) fn flush(&self) {
+        let is_empty = || self.lock().frames.is_empty();
+        if is_empty() {
+            return;
+        }
+        match self.write_queued() {
+            Ok(()) if is_empty() => {}
+            Ok(()) => self.queued.notify_one(),
+            Err(_) => self.close(),
+        }
     }
 
     fn shut(&self, mut queue: MutexGuard<'_, Queue>) {

@@ -8,8 +8,10 @@
 //! connection costs a task and no buffer.
 
 use super::connection::{Error, Inbox, Outbox};
+use super::device::Terms;
+use crate::metrics;
 use crate::raft::Raft;
-use agent_core::model::request;
+use agent_core::model::request::{self, Outcome, Request};
 use agent_core::wire::frame::{Channel, Kind, RAFT_BYTES_MAX, REPLY_BYTES_MAX, REQUEST_BYTES_MAX};
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
@@ -37,6 +39,21 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub trait Handler: Clone + Send + Sync + 'static {
     /// Answers an encoded request with an encoded outcome.
     fn serve(self, bytes: Vec<u8>) -> impl Future<Output = Vec<u8>> + Send + 'static;
+
+    /// Answers a request of a device.
+    fn ask(self, request: Request) -> impl Future<Output = Outcome> + Send + 'static {
+        async move {
+            let outcome = self.serve(request::emit(&request)).await;
+            request::parse(&outcome).unwrap_or_else(|error: request::Damaged| {
+                Err(request::Error::with(request::Kind::Unknown, error.to_string()))
+            })
+        }
+    }
+
+    /// Tells on what terms devices are served, nothing where they are not.
+    fn terms(&self) -> Option<Terms> {
+        None
+    }
 }
 
 /// Bounds of the listener.
@@ -44,13 +61,19 @@ pub trait Handler: Clone + Send + Sync + 'static {
 pub struct Limits {
     /// Connections from one address, default 100 as Consul's `rpc_max_conns_per_client`.
     pub connections_per_ip_max: u32,
+    /// How long a new connection may take to name its channel, default [`HANDSHAKE_TIMEOUT`].
+    pub handshake_time: Duration,
     /// Requests in flight on one connection, default 16,384: a client agent's blocking queries.
     pub requests_in_flight_max: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections_per_ip_max: 100, requests_in_flight_max: 16_384 }
+        Self {
+            connections_per_ip_max: 100,
+            handshake_time: HANDSHAKE_TIMEOUT,
+            requests_in_flight_max: 16_384,
+        }
     }
 }
 
@@ -67,6 +90,7 @@ pub async fn serve<H: Handler>(
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => {
+                    metrics::RPC_ACCEPT_CONN.count();
                     let max = limits.connections_per_ip_max;
                     let Some(seat) = Census::seat(&census, from.ip(), max) else {
                         tracing::debug!(%from, "rpc: too many connections from one address");
@@ -130,7 +154,7 @@ async fn connection<H: Handler>(
     raft: Option<Raft>,
     limits: Limits,
 ) -> String {
-    let channel = match tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.read_u8()).await {
+    let channel = match tokio::time::timeout(limits.handshake_time, stream.read_u8()).await {
         Err(_) => return "no handshake in time".into(),
         Ok(Err(error)) => return error.to_string(),
         Ok(Ok(byte)) => Channel::parse(byte),
@@ -144,6 +168,7 @@ async fn connection<H: Handler>(
             session.run(move |bytes| handler.clone().serve(bytes)).await
         }
         (Some(Channel::Raft), Some(raft)) => {
+            metrics::RPC_RAFT_HANDOFF.count();
             let session = Session::new(stream, RAFT_BYTES_MAX, RAFT_BYTES_MAX, limits);
             session
                 .run(move |bytes| {
@@ -153,6 +178,7 @@ async fn connection<H: Handler>(
                 .await
         }
         (Some(Channel::Raft), None) => "raft is not served here".into(),
+        (Some(Channel::Device), _) => super::device::run(stream, handler).await,
         (None, _) => "unknown channel byte".into(),
     }
 }
@@ -176,13 +202,18 @@ impl Shared {
         self.running.lock().expect("no holder panics")
     }
 
-    fn reply(&self, id: u32, body: &[u8]) {
+    fn reply(&self, id: u32, body: Vec<u8>) {
+        self.outbox.send(Kind::Reply, id, &self.fitting(body));
+    }
+
+    /// The reply, or in its place that it is too long.
+    fn fitting(&self, body: Vec<u8>) -> Vec<u8> {
         if body.len() <= self.reply_bytes_max as usize {
-            return self.outbox.send(Kind::Reply, id, body);
+            return body;
         }
         let text = format!("reply of {} bytes is too long to send", body.len());
-        let outcome: request::Outcome = Err(request::Error::with(request::Kind::Failed, text));
-        self.outbox.send(Kind::Reply, id, &request::emit(&outcome));
+        let outcome: Outcome = Err(request::Error::with(request::Kind::Failed, text));
+        request::emit(&outcome)
     }
 }
 
@@ -224,7 +255,11 @@ impl Session {
                         Ok(frame) => frame,
                         Err(error) => return error.to_string(),
                     };
-                    if let Err(reason) = self.take(header.kind, header.id, body, &serve).await {
+                    let taken = self.take(header.kind, header.id, body, &serve).await;
+                    if taken.is_err() || !self.inbox.has_frame() {
+                        shared.outbox.flush();
+                    }
+                    if let Err(reason) = taken {
                         return reason.into();
                     }
                 }
@@ -282,7 +317,7 @@ impl Session {
     ) -> Result<(), &'static str> {
         let mut work = Box::pin(work);
         if let Poll::Ready(reply) = poll_once(&mut work).await {
-            self.shared.reply(id, &reply);
+            self.shared.outbox.put(Kind::Reply, id, &self.shared.fitting(reply));
             return Ok(());
         }
         let shared = Arc::clone(&self.shared);
@@ -299,7 +334,7 @@ impl Session {
         let task = tokio::spawn(async move {
             let reply = work.await;
             shared.running().remove(&id);
-            shared.reply(id, &reply);
+            shared.reply(id, reply);
         });
         running.insert(id, task.abort_handle());
         Ok(())

@@ -12,6 +12,11 @@ impl Change<'_> {
             Command::Deregister(deregistration) => self.deregister(deregistration),
             Command::Kv(op) => self.kv(op),
             Command::Session(op) => self.session(op),
+            Command::Autopilot(op) => Ok(self.autopilot(op)),
+            Command::Prepared(op) => self.prepared(op),
+            Command::Snapshot(op) => self.snapshot(op),
+            Command::Txn(ops) => Ok(self.txn(ops)),
+            Command::Coordinate(op) => Ok(self.coordinate(op)),
         }
     }
 }

@@ -12,6 +12,17 @@ use std::sync::Arc;
 const ID_PREFIX_LEN_MIN: usize = 2;
 
 impl Tables {
+    /// Tells how many nodes there are.
+    pub fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Finds the name of a node with this address; the empty one if there is none.
+    pub fn node_at(&self, address: &str) -> &str {
+        let mut nodes = self.nodes.values().filter(|node| node.address == address);
+        nodes.next().map_or("", |node| &node.name)
+    }
+
     /// Reads nodes and services. Datacentres are not the store's to know: it answers none.
     pub fn catalog(&self, query: &Query) -> Seen<Reply> {
         match query {
@@ -71,22 +82,29 @@ impl Tables {
     }
 
     /// The instances of a service, or those that speak for it in the mesh.
-    pub(super) fn instances(&self, name: &str, connect: bool) -> Seen<Vec<Instance>> {
+    fn instances(&self, name: &str, connect: bool) -> Seen<Vec<Instance>> {
+        let rows = self.instance_rows(name, connect);
+        rows.map(|rows| rows.into_iter().map(|(_, instance)| instance).collect())
+    }
+
+    /// The same, each with its node and instance id as the tables have them.
+    pub(super) fn instance_rows(
+        &self,
+        name: &str,
+        connect: bool,
+    ) -> Seen<Vec<((Name, Name), Instance)>> {
         let name = fold(name);
-        let keys: Vec<(Name, Name)> = if connect {
-            self.speakers_for(&name).collect()
-        } else {
-            self.instances_of(&name).collect()
+        let row = |key: (Name, Name)| {
+            let service = self.services.get(&key)?.clone();
+            let node = self.nodes.get(&key.0)?.clone();
+            Some((key, Instance { node, service }))
         };
-        let instances = keys
-            .into_iter()
-            .filter_map(|key| {
-                let service = self.services.get(&key)?.clone();
-                Some(Instance { node: self.nodes.get(&key.0)?.clone(), service })
-            })
-            .collect();
+        let rows = match connect {
+            true => self.speakers_for(&name).filter_map(row).collect(),
+            false => self.instances_of(&name).filter_map(row).collect(),
+        };
         let scope = if connect { Scope::Connect(name) } else { Scope::Service(name) };
-        Seen::new(instances, self.service_index(&scope), vec![scope])
+        Seen::new(rows, self.service_index(&scope), vec![scope])
     }
 
     /// Tells when a service last changed, or when last a service went away if this one is absent.
@@ -164,7 +182,7 @@ impl Tables {
     /// Ids of the instances on a node.
     pub(super) fn service_ids(&self, node: &Name) -> Vec<Name> {
         self.services
-            .range((node.clone(), fold(""))..)
+            .range((node.clone(), Name::default())..)
             .take_while(|((on, _), _)| on == node)
             .map(|((_, id), _)| id.clone())
             .collect()
@@ -173,7 +191,7 @@ impl Tables {
     /// Ids of the checks of an instance, or of the node itself for an empty id.
     pub(super) fn check_ids(&self, node: &Name, service: &Name) -> Vec<Name> {
         self.checks_of
-            .range((node.clone(), service.clone(), fold(""))..)
+            .range((node.clone(), service.clone(), Name::default())..)
             .take_while(|(on, of, _)| on == node && of == service)
             .map(|(_, _, id)| id.clone())
             .collect()
@@ -186,7 +204,7 @@ fn within(
     name: &Name,
 ) -> impl Iterator<Item = (Name, Name)> {
     let wanted = name.clone();
-    set.range((name.clone(), fold(""), fold(""))..)
+    set.range((name.clone(), Name::default(), Name::default())..)
         .take_while(move |(found, _, _)| *found == wanted)
         .map(|(_, node, id)| (node.clone(), id.clone()))
 }

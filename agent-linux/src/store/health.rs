@@ -20,13 +20,14 @@ impl Tables {
             Query::Checks { service, node_meta } => self.checks_of_service(service, node_meta),
             Query::State { status, node_meta } => self.checks_in_state(*status, node_meta),
             Query::Service(query) => self.healthy_instances(query),
+            Query::Ingress(_) => self.seen(Reply::Instances(Vec::new()), vec![Scope::Services]),
         }
     }
 
     /// All checks on a node, in id order.
     fn checks_on(&self, node: &Name) -> Vec<Arc<Check>> {
         self.checks
-            .range((node.clone(), fold(""))..)
+            .range((node.clone(), Name::default())..)
             .take_while(|((on, _), _)| on == node)
             .map(|(_, check)| check.clone())
             .collect()
@@ -69,18 +70,23 @@ impl Tables {
     }
 
     fn healthy_instances(&self, query: &ServiceQuery) -> Seen<Reply> {
-        let seen = self.instances(&query.name, query.connect);
-        seen.map(|instances| {
-            let fits = instances.into_iter().filter(|instance| {
+        let seen = self.instance_rows(&query.name, query.connect);
+        // Instances come node by node.
+        let mut on_node: Option<(Name, Vec<Arc<Check>>)> = None;
+        seen.map(|rows| {
+            let fits = rows.into_iter().filter(|(_, instance)| {
                 has_meta(&instance.node.meta, &query.node_meta)
                     && has_tags(&instance.service, &query.tags)
             });
-            let with_checks = fits.map(|instance| {
-                let node = fold(&instance.node.name);
-                let id = fold(&instance.service.id);
-                let own = self.checks_of(&node, &id);
-                let mut checks = self.checks_of(&node, &fold(""));
-                checks.extend(own);
+            let with_checks = fits.map(|((node, id), instance)| {
+                let mut checks = match &on_node {
+                    Some((known, checks)) if *known == node => checks.clone(),
+                    Some(_) | None => {
+                        let checks = self.checks_of(&node, &Name::default());
+                        on_node.insert((node.clone(), checks)).1.clone()
+                    }
+                };
+                checks.extend(self.checks_of(&node, &id));
                 Instance { node: instance.node, service: instance.service, checks }
             });
             let healthy = with_checks.filter(|instance: &Instance| {

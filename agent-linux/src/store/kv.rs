@@ -37,7 +37,7 @@ impl Change<'_> {
                 holds
             }
             Op::Acquire(put, session) => self.kv_acquire(put, session)?,
-            Op::Release(put, session) => self.kv_release(put, session),
+            Op::Release(put, session) => self.kv_release(put, session)?,
             Op::Delete(key) => {
                 self.kv_delete(key);
                 return Ok(request::Reply::Done);
@@ -108,6 +108,7 @@ impl Change<'_> {
     }
 
     fn kv_acquire(&mut self, put: &Put, session: &str) -> Result<bool, Error> {
+        check_given(session)?;
         if session.len() != UUID_LEN {
             let text = "failed session lookup: index error: UUID must be 36 characters";
             return Err(Error::with(Kind::Invalid, text));
@@ -125,14 +126,15 @@ impl Change<'_> {
         Ok(true)
     }
 
-    fn kv_release(&mut self, put: &Put, session: &str) -> bool {
+    fn kv_release(&mut self, put: &Put, session: &str) -> Result<bool, Error> {
+        check_given(session)?;
         match self.tables.kv.get(put.key.as_str()) {
-            Some(entry) if !session.is_empty() && entry.session == session => {
+            Some(entry) if entry.session == session => {
                 let lock_index = entry.lock_index;
                 self.kv_put(put, Lock::Become { session: String::new(), lock_index });
-                true
+                Ok(true)
             }
-            Some(_) | None => false,
+            Some(_) | None => Ok(false),
         }
     }
 
@@ -195,6 +197,10 @@ impl Change<'_> {
     }
 }
 
+fn check_given(session: &str) -> Result<(), Error> {
+    if session.is_empty() { Err(Error::with(Kind::Invalid, "missing session")) } else { Ok(()) }
+}
+
 impl Tables {
     /// Reads the key/value store.
     pub fn kv(&self, query: &Query) -> Seen<Reply> {
@@ -225,7 +231,7 @@ impl Tables {
     }
 
     /// Entries whose key starts with the prefix.
-    fn under(&self, prefix: &str) -> impl Iterator<Item = (&Key, &Arc<Entry>)> {
+    pub(super) fn under(&self, prefix: &str) -> impl Iterator<Item = (&Key, &Arc<Entry>)> {
         self.kv
             .range::<_, str>((Bound::Included(prefix), Bound::Unbounded))
             .take_while(move |(key, _)| key.starts_with(prefix))

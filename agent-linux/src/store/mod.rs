@@ -4,10 +4,11 @@
 //! scope      Scope: what a read hangs on · Touched: what a change rang
 //! watch      Watch: rings when one of its scopes is touched
 //! apply      the only `match Command`; one arm, one call
-//! kv catalog health session      per subject: its changes and its reads
+//! kv catalog health session query coordinate autopilot txn  per subject: changes, reads
 //! register   how a registration changes nodes, instances and checks
 //! delay      keys that stay free for a while after their lock was lost
 //! snapshot   every row out and in
+//! stage      a state on its way through the log, until it replaces the present one
 //! ```
 //!
 //! A change is pure: the same entries in the same order give the same tables on every server. A
@@ -16,21 +17,30 @@
 //! a state is one pointer copy and never delays a writer.
 
 mod apply;
+mod autopilot;
 mod catalog;
+mod coordinate;
 mod delay;
 mod health;
 mod kv;
+mod query;
 mod register;
 mod scope;
 mod session;
 mod snapshot;
+mod stage;
+mod txn;
 mod watch;
 
+pub use query::{NAME_BYTES_MAX, Template, is_uuid, not_found, unknown};
 pub use scope::Scope;
+pub use snapshot::{Parts, next_part};
 pub use watch::Watch;
 
+use agent_core::model::autopilot::Configuration;
 use agent_core::model::check::Check;
 use agent_core::model::command::Command;
+use agent_core::model::coordinate::Row;
 use agent_core::model::kv::Entry;
 use agent_core::model::node::Node;
 use agent_core::model::request::{Error, Reply};
@@ -39,6 +49,7 @@ use agent_core::model::session::Session;
 use agent_core::model::{Index, Map};
 use imbl::{OrdMap, OrdSet};
 use scope::{Change, Touched};
+use stage::Stage;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -50,7 +61,10 @@ pub type Key = Arc<str>;
 
 /// Folds a name to the form that tables compare.
 fn fold(name: &str) -> Name {
-    name.to_lowercase().into()
+    match name.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
+        true => name.into(),
+        false => name.to_lowercase().into(),
+    }
 }
 
 /// What a read found, how fresh it is, and what it depends on.
@@ -118,12 +132,34 @@ pub struct Tables {
     /// When scopes were last touched; keys and prefixes are not here, their rows say it.
     changed: OrdMap<Scope, Index>,
     gone: Gone,
+    autopilot: Option<Arc<Configuration>>,
+    /// By node and segment.
+    coordinates: OrdMap<(Name, Name), Arc<Row>>,
+    queries: OrdMap<Name, query::Kept>,
+    /// Name of a prepared query to its id, unless it is empty.
+    query_names: OrdMap<Name, Name>,
+    /// Name of a template, which may be empty, to its id.
+    templates: OrdMap<Name, Name>,
+    /// Session and prepared query.
+    queries_of_session: OrdSet<(Name, Name)>,
+    /// How far indexes are ahead of the log's: a restored state may have been further than it.
+    ahead: Index,
+    /// The index at which the state was last restored by an operator, 0 for never. What is older
+    /// says nothing about this state, so no read shows an index below it.
+    restored: Index,
+    /// The state that is being restored.
+    stage: Option<Arc<Stage>>,
 }
 
 impl Tables {
-    /// Tells the index of the last applied log entry.
+    /// Tells the index of the last change.
     pub fn index(&self) -> Index {
         self.index
+    }
+
+    /// Tells the index at which an operator last restored the state, 0 for never.
+    pub fn restored(&self) -> Index {
+        self.restored
     }
 
     /// Tells apart states before and after a restored snapshot, whose indexes do not compare.
@@ -131,9 +167,10 @@ impl Tables {
         self.epoch
     }
 
-    /// Changes the tables as the log entry at `index` says. On an error nothing but the index
-    /// changes.
+    /// Changes the tables as the command at the log's `index` says. On an error nothing but the
+    /// index changes.
     fn apply(&mut self, index: Index, command: &Command) -> (Result<Reply, Error>, Touched) {
+        let index = index + self.ahead;
         let mut next = self.clone();
         let mut change = Change::new(&mut next, index);
         let done = change.apply(command);
@@ -141,7 +178,8 @@ impl Tables {
         if done.is_ok() {
             *self = next;
         }
-        self.index = index;
+        // After a restore it is further already.
+        self.index = self.index.max(index);
         (done, touched)
     }
 
@@ -190,10 +228,18 @@ impl Store {
     pub fn commit(&self, index: Index, command: &Command) -> Result<Reply, Error> {
         let _writing = lock(&self.writer);
         let mut next = Tables::clone(&self.tables());
+        let epoch = next.epoch;
         let (done, touched) = next.apply(index, command);
+        let replaced = next.epoch != epoch;
         self.publish(next);
         lock(&self.delays).note(&touched.lost_locks, Instant::now());
-        lock(&self.watchers).ring(&touched);
+        let watchers = lock(&self.watchers);
+        if replaced {
+            watchers.ring_all()
+        } else {
+            watchers.ring(&touched)
+        }
+        drop(watchers);
         done
     }
 

@@ -47,7 +47,7 @@ impl Change<'_> {
         Ok(Reply::Done)
     }
 
-    fn register_node(&mut self, wanted: &Node) -> Result<(), Error> {
+    pub(super) fn register_node(&mut self, wanted: &Node) -> Result<(), Error> {
         let name = fold(&wanted.name);
         let mut existing = None;
         if !wanted.id.is_empty() {
@@ -111,7 +111,7 @@ impl Change<'_> {
         ))
     }
 
-    fn register_service(&mut self, node: &Name, wanted: &Service) -> Result<(), Error> {
+    pub(super) fn register_service(&mut self, node: &Name, wanted: &Service) -> Result<(), Error> {
         if wanted.id.is_empty() || wanted.name.is_empty() {
             return Err(refuse("failed inserting service: object missing primary index".into()));
         }
@@ -164,7 +164,7 @@ impl Change<'_> {
         }
     }
 
-    fn register_check(&mut self, node: &Name, wanted: &Check) -> Result<(), Error> {
+    pub(super) fn register_check(&mut self, node: &Name, wanted: &Check) -> Result<(), Error> {
         if wanted.id.is_empty() {
             return Err(refuse("failed inserting check: object missing primary index".into()));
         }
@@ -215,7 +215,7 @@ impl Change<'_> {
         Ok(Reply::Done)
     }
 
-    fn remove_node(&mut self, name: &Name) {
+    pub(super) fn remove_node(&mut self, name: &Name) {
         if !self.tables.nodes.contains_key(name) {
             return;
         }
@@ -226,6 +226,7 @@ impl Change<'_> {
             self.remove_check(name, &id);
         }
         self.end_sessions_of_node(name);
+        self.forget_coordinates(name);
         if let Some(node) = self.tables.nodes.remove(name).filter(|node| !node.id.is_empty()) {
             self.tables.node_ids.remove(&fold(&node.id));
         }
@@ -234,7 +235,7 @@ impl Change<'_> {
         self.touch_gone(Scope::Node(name.clone()));
     }
 
-    fn remove_service(&mut self, node: &Name, id: &Name) {
+    pub(super) fn remove_service(&mut self, node: &Name, id: &Name) {
         let key = (node.clone(), id.clone());
         if !self.tables.services.contains_key(&key) {
             return;
@@ -248,7 +249,7 @@ impl Change<'_> {
         self.touch(Scope::Node(node.clone()));
     }
 
-    fn remove_check(&mut self, node: &Name, id: &Name) {
+    pub(super) fn remove_check(&mut self, node: &Name, id: &Name) {
         let Some(check) = self.tables.checks.remove(&(node.clone(), id.clone())) else { return };
         self.tables.checks_of.remove(&(node.clone(), fold(&check.service_id), id.clone()));
         self.touch_checked(node, &check);

@@ -29,6 +29,10 @@ pub enum Scope {
     Sessions,
     /// One session.
     Session(Name),
+    /// Any prepared query.
+    Queries,
+    /// Any node's place.
+    Coordinates,
 }
 
 /// What a change touched.
@@ -67,7 +71,9 @@ impl<'a> Change<'a> {
             | Scope::Node(_)
             | Scope::Service(_)
             | Scope::Connect(_)
-            | Scope::Sessions => {
+            | Scope::Sessions
+            | Scope::Queries
+            | Scope::Coordinates => {
                 self.tables.changed.insert(scope.clone(), self.index);
             }
         }

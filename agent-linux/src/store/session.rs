@@ -67,6 +67,7 @@ impl Change<'_> {
             Behavior::Release => self.kv_release_all(id, session.lock_delay_ns),
             Behavior::Delete => self.kv_delete_all(id, session.lock_delay_ns),
         }
+        self.remove_queries_of(id);
         self.tables.gone.session = self.index;
         self.touch(Scope::Sessions);
         self.touch(Scope::Session(id.clone()));

@@ -427,6 +427,39 @@ async fn a_write_wakes_exactly_those_whom_it_concerns() {
     assert_eq!(server.store.watched(), 0);
 }
 
+#[test]
+fn of_ten_thousand_who_watch_a_key_each_one_write_wakes_one() {
+    let mut server = Server::new();
+    let watches: Vec<Watch> =
+        (0..10_000).map(|n| server.store.watch(&[Scope::Key(format!("w/{n}").into())])).collect();
+    let woken = |watches: &[Watch]| -> Vec<usize> {
+        (0..watches.len()).filter(|at| rung(&watches[*at])).collect()
+    };
+    for n in [7, 9_999, 0] {
+        server.done(Op::Set(put(&format!("w/{n}"), "x")));
+        assert_eq!(woken(&watches), [n]);
+    }
+    server.done(Op::Set(put("w", "above them")));
+    server.done(Op::Set(put("w/7/below", "one")));
+    assert_eq!(woken(&watches), [0_usize; 0]);
+}
+
+#[test]
+fn all_who_watch_a_service_are_woken_by_its_changes_and_no_others() {
+    let mut server = Server::new();
+    let of = |name: &str| Scope::Service(fold(name));
+    let watch =
+        |server: &Server, name| (0..5_000).map(|_| server.store.watch(&[of(name)])).collect();
+    let (web, db): (Vec<Watch>, Vec<Watch>) = (watch(&server, "web"), watch(&server, "db"));
+    let mut registration = node("n1", "10.0.0.1");
+    registration.service = Some(service("web-1", "web", 80));
+    server.done(registration);
+    let count = |watches: &[Watch]| watches.iter().filter(|watch| rung(watch)).count();
+    assert_eq!((count(&web), count(&db)), (5_000, 0));
+    server.done(gone("n1", "web-1", ""));
+    assert_eq!((count(&web), count(&db)), (5_000, 0));
+}
+
 /// Whether a watch has rung since it was last asked.
 fn rung(watch: &Watch) -> bool {
     use std::future::Future;
@@ -472,3 +505,4 @@ fn assert_same(a: &Tables, b: &Tables) {
 }
 
 mod model;
+mod txn;

@@ -76,6 +76,8 @@ impl Watchers {
             | Scope::Service(_)
             | Scope::Connect(_)
             | Scope::Sessions
+            | Scope::Queries
+            | Scope::Coordinates
             | Scope::Session(_) => self.rest.entry(scope.clone()).or_default(),
         }
     }
@@ -94,6 +96,8 @@ impl Watchers {
                 | Scope::Service(_)
                 | Scope::Connect(_)
                 | Scope::Sessions
+                | Scope::Queries
+                | Scope::Coordinates
                 | Scope::Session(_) => drop(self.rest.remove(scope)),
             }
         }
@@ -112,6 +116,8 @@ impl Watchers {
                 | Scope::Service(_)
                 | Scope::Connect(_)
                 | Scope::Sessions
+                | Scope::Queries
+                | Scope::Coordinates
                 | Scope::Session(_) => ring(self.rest.get(scope)),
             }
         }
@@ -154,9 +160,11 @@ impl Watchers {
         }
     }
 
+    /// Counts who waits, once for each of their scopes.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.keys.len() + self.prefixes.len() + self.rest.len()
+        let named = self.keys.values().chain(self.prefixes.values());
+        named.chain(self.rest.values()).map(Bells::len).sum()
     }
 }
 

@@ -4,6 +4,7 @@ use super::http::{Client, Response};
 use super::lab::Lab;
 use super::{Folder, PATIENCE, eventually, loopback, reeve};
 use rustix::process::{Pid, Signal, kill_process};
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -16,6 +17,8 @@ pub struct Agent {
     pub data: PathBuf,
     folder: Folder,
     namespace: Option<String>,
+    /// The words that start the command under test: its path, and an emulator's before it.
+    program: Vec<String>,
     flags: Vec<String>,
     child: Option<Child>,
 }
@@ -26,14 +29,13 @@ impl Agent {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let log = std::fs::File::options().create(true).append(true).open(self.log_path());
         let log = log.expect("log file");
-        let mut command = match &self.namespace {
-            Some(namespace) => {
-                let mut command = Command::new("ip");
-                command.args(["netns", "exec", namespace, &reeve()]);
-                command
-            }
-            None => Command::new(reeve()),
-        };
+        let mut words = Vec::new();
+        if let Some(namespace) = &self.namespace {
+            words.extend(["ip", "netns", "exec", namespace]);
+        }
+        words.extend(self.program.iter().map(String::as_str));
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
         command.arg("agent").args(&self.flags).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("log file")).stderr(log);
         clean(&mut command);
@@ -95,6 +97,11 @@ impl Agent {
         self.flags.push(flag.into());
     }
 
+    /// Names another program for the next start, and what runs it.
+    pub fn run_by(&mut self, program: Vec<String>) {
+        self.program = program;
+    }
+
     pub fn http_address(&self) -> SocketAddr {
         SocketAddr::from((self.address, 8500))
     }
@@ -105,10 +112,31 @@ impl Agent {
 
     /// Runs a verb of the command line against this agent.
     pub fn cli(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(reeve());
+        self.cli_fed(arguments, b"")
+    }
+
+    /// Makes the command of a verb against this agent, to be run on its host.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut words: Vec<String> = Vec::new();
+        if let Some(namespace) = &self.namespace {
+            words.extend(["ip", "netns", "exec", namespace].map(String::from));
+        }
+        words.push(reeve());
+        let mut command = Command::new(&words[0]);
         clean(&mut command);
+        command.args(&words[1..]).args(arguments);
         command.env("CONSUL_HTTP_ADDR", self.http_address().to_string());
-        command.args(arguments).stdin(Stdio::null()).output().expect("the command runs")
+        command
+    }
+
+    /// As [`Agent::cli`], with something to read.
+    pub fn cli_fed(&self, arguments: &[&str], input: &[u8]) -> Output {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the command runs");
+        // A verb that reads nothing may have ended by now.
+        let _ = child.stdin.take().expect("a pipe").write_all(input);
+        child.wait_with_output().expect("the command ends")
     }
 
     fn log_path(&self) -> PathBuf {
@@ -172,14 +200,20 @@ impl Cluster {
     }
 
     /// Three servers and a client, started in this order, joined through the first server.
-    pub fn picture(mut self) -> Cluster {
-        let first = self.add("agent128", &["-server", "-bootstrap-expect=3", "-ui"]).address;
+    pub fn picture(self) -> Cluster {
+        self.picture_with(&[])
+    }
+
+    /// As [`Cluster::picture`], with more flags for everybody.
+    pub fn picture_with(mut self, flags: &[&str]) -> Cluster {
+        let first = ["-server", "-bootstrap-expect=3", "-ui"];
+        let first = self.add("agent128", &[&first, flags].concat()).address;
         let join = format!("-join={first}");
         self.start(0);
         self.until_http(0);
-        self.add("agent129", &["-server", &join]);
-        self.add("agent130", &["-server", &join]);
-        self.add("agent131", &[&join]);
+        self.add("agent129", &[&["-server", &join][..], flags].concat());
+        self.add("agent130", &[&["-server", &join][..], flags].concat());
+        self.add("agent131", &[&[join.as_str()][..], flags].concat());
         for at in 1..4 {
             self.start(at);
         }
@@ -216,7 +250,8 @@ impl Cluster {
         all.push(format!("-data-dir={}", data.display()));
         all.extend(flags.iter().map(|flag| flag.to_string()));
         let name = name.to_string();
-        self.agents.push(Agent { name, address, data, folder, namespace, flags: all, child: None });
+        let (program, flags, child) = (vec![reeve()], all, None);
+        self.agents.push(Agent { name, address, data, folder, namespace, program, flags, child });
         self.agents.last_mut().expect("just pushed")
     }
 
@@ -309,4 +344,26 @@ pub fn get(agent: &Agent, path: &str) -> Result<Response, String> {
         200 => Ok(answer),
         status => Err(format!("{status} {}", answer.text())),
     }
+}
+
+/// Raft ids of the configuration, by node name.
+pub fn raft_ids(agent: &Agent) -> Result<Vec<(String, String, bool)>, String> {
+    let configuration = get(agent, "/v1/operator/raft/configuration")?.json();
+    let servers = configuration["Servers"].as_array().ok_or("no servers")?;
+    Ok(servers
+        .iter()
+        .map(|server| {
+            let text = |name: &str| server[name].as_str().unwrap_or_default().to_string();
+            (text("Node"), text("ID"), server["Voter"].as_bool().unwrap_or(false))
+        })
+        .collect())
+}
+
+/// Waits until the configuration has this many servers and all of them vote.
+pub fn until_voters(agent: &Agent, count: usize) {
+    eventually(PATIENCE, "voters", || {
+        let ids = raft_ids(agent)?;
+        let voters = ids.iter().filter(|(_, _, voter)| *voter).count();
+        if ids.len() == count && voters == count { Ok(()) } else { Err(format!("{ids:?}")) }
+    });
 }

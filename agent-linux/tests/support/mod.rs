@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cluster   agents: start, kill, restart, wipe; logs of a failed test
+//! device    devices: likewise
 //! http      a small blocking HTTP client
 //! lab       network namespaces that can be cut from each other; small disks
 //! ```
@@ -10,9 +11,11 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 
 pub mod cluster;
+pub mod device;
 pub mod http;
 pub mod lab;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,6 +25,14 @@ use std::time::{Duration, Instant};
 /// most of these tests, which says that they ask for the right thing.
 pub fn reeve() -> String {
     std::env::var("REEVE_UNDER_TEST").unwrap_or_else(|_| env!("CARGO_BIN_EXE_reeve").to_string())
+}
+
+/// Raises what the system allows this process and its children to open; answers how much it is.
+pub fn raise_file_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    setrlimit(Resource::Nofile, raised).expect("the soft limit may reach the hard one");
+    limit.maximum.unwrap_or(u64::MAX)
 }
 
 /// How long a test waits for a condition unless it says otherwise: long, as machines may be slow.
@@ -46,6 +57,11 @@ pub fn eventually<T>(
         }
         std::thread::sleep(POLL);
     }
+}
+
+/// Lets the time between two questions pass: for clients that ask on and on.
+pub fn between() {
+    std::thread::sleep(POLL);
 }
 
 /// As [`eventually`], for tests whose conditions live on the same runtime.
@@ -73,7 +89,11 @@ pub fn loopback() -> Ipv4Addr {
     for _ in 0..4096 {
         let number = std::process::id().wrapping_mul(199) + NEXT.fetch_add(1, Ordering::Relaxed);
         let [_, a, b, c] = number.to_be_bytes();
-        let address = Ipv4Addr::new(127, 64 | (a & 127), b, c.clamp(1, 254));
+        // Two numbers never share an address, or an agent gets that of one that is yet to start.
+        if matches!(c, 0 | 255) {
+            continue;
+        }
+        let address = Ipv4Addr::new(127, 64 | (a & 127), b, c);
         let tcp =
             [8300, 8301, 8500, 8600].iter().all(|port| TcpListener::bind((address, *port)).is_ok());
         let udp = [8301, 8600].iter().all(|port| UdpSocket::bind((address, *port)).is_ok());

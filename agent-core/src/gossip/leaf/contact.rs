@@ -1,7 +1,8 @@
 //! Whom a leaf knows, and how it probes them: one contact a period, with help, never to the end.
 
-use super::{Contact, Event, Leaf, Probe};
+use super::{Contact, Event, Leaf, Probe, Rumour};
 use crate::gossip::identity::Identity;
+use crate::gossip::news::Accusation;
 use crate::time::Instant;
 use crate::wire::packet::{Message, State, Update};
 
@@ -45,15 +46,27 @@ impl<const CONTACTS: usize> Leaf<CONTACTS> {
     }
 
     /// Tells the pool of a contact that did not answer, and looks for others.
-    pub(super) fn finish_probe(&mut self) {
+    pub(super) fn finish_probe(&mut self, now: Instant) {
         let (Probe::Direct(target) | Probe::Indirect(target)) = self.probe else { return };
         self.probe = Probe::Idle;
         let Contact { identity: target, incarnation } = target;
         let alone = self.contacts.iter().all(|contact| contact.identity == target);
         // With nobody else to vouch, the silence may be ours.
         if !alone {
-            self.relay(Update { identity: target, incarnation, state: State::Suspect });
+            let suspect = Update { identity: target, incarnation, state: State::Suspect };
+            self.relay(now, Rumour::Update(suspect));
+            let Identity { node, generation, .. } = target;
+            let accuser = self.own.node;
+            self.relay(
+                now,
+                Rumour::Accusation(Accusation { node, generation, incarnation, accuser }),
+            );
             self.send(target, Message::Gossip);
+            for _ in 0..self.config.fanout {
+                if let Some(contact) = self.pick().filter(|contact| *contact != target) {
+                    self.send(contact, Message::Gossip);
+                }
+            }
         }
         self.drop_contact(&target);
         if let Some(contact) = self.pick() {
@@ -96,6 +109,7 @@ impl<const CONTACTS: usize> Leaf<CONTACTS> {
         }
         if first {
             self.tell(Event::Joined);
+            self.seek_servers();
         }
     }
 }

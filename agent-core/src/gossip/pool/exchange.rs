@@ -7,13 +7,16 @@ use core::net::SocketAddr;
 
 use super::{Phase, Pool, encoded};
 use crate::gossip::codec;
+use crate::gossip::event::EVENTS_MAX;
 use crate::gossip::identity::Identity;
 use crate::gossip::news::{Departure, News};
 use crate::gossip::roster::{Record, Verdict, beats};
+use crate::gossip::summary::{Buckets, Summary};
 use crate::gossip::sync::{
-    Digest, ENTRIES_MAX, Entry, Error, Frame, Hello, Purpose, Reply, Rest, Scope, parse,
+    Digest, ENTRIES_MAX, Entry, Error, Frame, Hello, Known, Past, Purpose, Reply, Rest, Scope,
+    Step, parse,
 };
-use crate::gossip::{Event, MEMBERS_MAX, Meta, Refusal};
+use crate::gossip::{Event, Meta, Refusal};
 use crate::time::Instant;
 use crate::wire::packet::{State, Update};
 
@@ -21,20 +24,45 @@ use crate::wire::packet::{State, Update};
 /// their own exchanges.
 const SPREAD_MAX: usize = 16;
 
+/// Up to this many members are told in a digest; a summary is two or three frames more.
+const DIGESTS_MAX: usize = 64;
+
 impl Pool {
     /// Opens an exchange: the frame to send first.
     pub fn sync_hello(&mut self, purpose: Purpose) -> Vec<u8> {
-        let digest = self.roster.records.values().map(digest).collect();
-        Frame::Hello.emit(&Hello {
-            scope: Scope::from(self.config.kind),
-            datacenter: self.local.meta.dc.clone(),
-            purpose,
-            sender: self.own_entry(),
-            digest,
-        })
+        let much = self.roster.records.len() > DIGESTS_MAX;
+        self.hello(purpose, if much { Known::Summary(self.summary()) } else { self.all() })
     }
 
-    /// Answers a hello: the frame to send back.
+    fn hello(&self, purpose: Purpose, known: Known) -> Vec<u8> {
+        let (scope, datacenter) = (Scope::from(self.config.kind), self.local.meta.dc.clone());
+        let (sender, heard) = (self.own_entry(), self.events.heard());
+        Frame::Hello.emit(&Hello { scope, datacenter, purpose, sender, known, heard })
+    }
+
+    fn all(&self) -> Known {
+        Known::All(self.roster.records.values().map(digest).collect())
+    }
+
+    /// Walks what we know of everybody, ourselves included.
+    fn digests(&self) -> impl Iterator<Item = Digest> {
+        let own = Digest {
+            node: self.foca.identity().node,
+            generation: self.foca.identity().generation,
+            incarnation: self.effects.incarnation,
+            state: State::Alive,
+            departure: self.local.departure,
+            stamp: self.local.stamp,
+        };
+        self.roster.records.values().map(digest).chain(core::iter::once(own))
+    }
+
+    fn summary(&self) -> Summary {
+        Summary::new(self.roster.records.len() + 1, self.digests())
+    }
+
+    /// Answers a hello: the frame to send back, and the frame to expect then. Only the first hello
+    /// of an exchange is answered by expecting another.
     ///
     /// # Errors
     ///
@@ -44,37 +72,59 @@ impl Pool {
         now: Instant,
         from: SocketAddr,
         body: &[u8],
-    ) -> Result<Vec<u8>, Error> {
+    ) -> Result<(Vec<u8>, Frame), Error> {
         self.effects.now = now;
         let hello: Hello = parse(body)?;
-        if hello.digest.len() > MEMBERS_MAX {
+        if !hello.known.sound() || hello.heard.keys.len() > EVENTS_MAX {
             return Err(Error::Malformed);
         }
         if let Err(why) = self.judge(&hello) {
             self.refuse(from, Refusal::Member(why.clone()));
-            return Ok(Frame::Reply.emit(&Reply::Refused(why)));
+            return Ok((Frame::Reply.emit(&Reply::Refused(why)), Frame::Rest));
         }
         let peer = hello.sender.identity;
         let mut wants = Vec::new();
         let mut entries = Vec::new();
         if peer.node != self.foca.identity().node {
             self.merge(now, alloc::vec![hello.sender]);
+            let (part, theirs) = match hello.known {
+                Known::All(digests) => (None, digests),
+                Known::Part(buckets, digests) => (Some(buckets), digests),
+                Known::Summary(summary) => {
+                    let buckets = summary.differing(self.digests());
+                    if !buckets.is_empty() {
+                        return Ok((Frame::Reply.emit(&Reply::Differs(buckets)), Frame::Hello));
+                    }
+                    (Some(buckets), Vec::new())
+                }
+            };
             let theirs: BTreeMap<u64, Digest> =
-                hello.digest.into_iter().map(|item| (item.node, item)).collect();
+                theirs.into_iter().map(|item| (item.node, item)).collect();
             if let Some(item) = theirs.get(&self.foca.identity().node) {
                 self.hear_digest(item);
             }
             self.settle(now);
-            (wants, entries) = self.compare(&theirs, peer);
+            (wants, entries) = self.compare(part.as_ref(), &theirs, peer);
         }
         let more = entries.len() > ENTRIES_MAX || wants.len() > ENTRIES_MAX;
         entries.truncate(ENTRIES_MAX);
         wants.truncate(ENTRIES_MAX);
+        let past = match hello.purpose {
+            Purpose::Join => {
+                self.events.catch_up(hello.heard.clock);
+                Past::Over(self.events.clock())
+            }
+            Purpose::Repair | Purpose::Return => {
+                let (events, wants) = self.events.compare(&hello.heard);
+                Past::Open { clock: self.events.clock(), events, wants }
+            }
+        };
         let sender = self.own_entry();
-        Ok(Frame::Reply.emit(&Reply::Accepted { sender, entries, wants, more }))
+        let reply = Reply::Accepted { sender, entries, wants, more, past };
+        Ok((Frame::Reply.emit(&reply), Frame::Rest))
     }
 
-    /// Takes the answer to our hello: the frame to send last.
+    /// Takes the answer to our hello: what to do next.
     ///
     /// # Errors
     ///
@@ -84,11 +134,19 @@ impl Pool {
         now: Instant,
         from: SocketAddr,
         body: &[u8],
-    ) -> Result<Vec<u8>, Error> {
+    ) -> Result<Step, Error> {
         self.effects.now = now;
-        let (sender, entries, wants, more) = match parse(body)? {
+        let (sender, entries, wants, more, past) = match parse(body)? {
             Reply::Refused(why) => return Err(Error::Refused(why)),
-            Reply::Accepted { sender, entries, wants, more } => (sender, entries, wants, more),
+            Reply::Differs(buckets) if buckets.sound() => {
+                let part = self.digests().filter(|item| buckets.hold(item.node)).collect();
+                let known = Known::Part(buckets, part);
+                return Ok(Step::Hello(self.hello(Purpose::Repair, known)));
+            }
+            Reply::Differs(_) => return Err(Error::Malformed),
+            Reply::Accepted { sender, entries, wants, more, past } => {
+                (sender, entries, wants, more, past)
+            }
         };
         if entries.len() > ENTRIES_MAX || wants.len() > ENTRIES_MAX {
             return Err(Error::Malformed);
@@ -107,9 +165,19 @@ impl Pool {
             self.roster.events.push_back(Event::SyncDue { peer: from });
         }
         let wanted = wants.iter().filter_map(|node| self.roster.records.get(node)).map(entry);
-        let rest = Rest { entries: wanted.collect() };
+        let entries = wanted.collect();
+        let mut events = Vec::new();
+        match past {
+            Past::Over(clock) => self.events.skip(clock),
+            Past::Open { wants, .. } if wants.len() > EVENTS_MAX => return Err(Error::Malformed),
+            Past::Open { clock, events: lacking, wants } => {
+                self.merge_events(&lacking, clock)?;
+                events = self.events.wanted(&wants);
+            }
+        }
+        let rest = Rest { entries, clock: self.events.clock(), events };
         self.settle(now);
-        Ok(Frame::Rest.emit(&rest))
+        Ok(Step::Rest(Frame::Rest.emit(&rest)))
     }
 
     /// Takes the last frame of an exchange that the other side opened.
@@ -123,8 +191,9 @@ impl Pool {
         if rest.entries.len() > ENTRIES_MAX {
             return Err(Error::Malformed);
         }
+        let merged = self.merge_events(&rest.events, rest.clock);
         self.merge(now, rest.entries);
-        Ok(())
+        merged
     }
 
     /// Says why a member may not come in, in Consul's words where it has them.
@@ -144,8 +213,9 @@ impl Pool {
         if meta.node() != hello.sender.identity.node {
             return Err(alloc::format!("Member '{name}' has a node ID that is not its own"));
         }
-        if hello.purpose == Purpose::Join {
-            self.judge_join(&hello.sender, &meta)?;
+        match hello.purpose {
+            Purpose::Join | Purpose::Return => self.judge_join(&hello.sender, &meta)?,
+            Purpose::Repair => {}
         }
         Ok(())
     }
@@ -183,7 +253,14 @@ impl Pool {
     }
 
     /// Finds what the other side has newer, and what we have newer.
-    fn compare(&self, theirs: &BTreeMap<u64, Digest>, peer: Identity) -> (Vec<u64>, Vec<Entry>) {
+    ///
+    /// With a part, what is outside of it is equal, or left to the next exchange.
+    fn compare(
+        &self,
+        part: Option<&Buckets>,
+        theirs: &BTreeMap<u64, Digest>,
+        peer: Identity,
+    ) -> (Vec<u64>, Vec<Entry>) {
         let own = self.foca.identity().node;
         let mut wants = Vec::new();
         for item in theirs.values().filter(|item| item.node != own && item.node != peer.node) {
@@ -194,7 +271,9 @@ impl Pool {
                 Some(_) => {}
             }
         }
-        let ours = self.roster.records.iter().filter(|(node, record)| {
+        let inside = |node: &u64| part.is_none_or(|buckets| buckets.hold(*node));
+        let ours = self.roster.records.iter().filter(|(node, _)| inside(node));
+        let ours = ours.filter(|(node, record)| {
             let item = digest(record);
             match theirs.get(node) {
                 // They are to hear what we hold of them, if it is not that they are alive.
@@ -251,7 +330,7 @@ impl Pool {
             if !self.believe(&entry, &mut update, &mut doubts) {
                 continue;
             }
-            match self.roster.admit(now, &update) {
+            match self.admit(now, &update) {
                 Verdict::Known => {}
                 Verdict::News => updates.push(update),
                 Verdict::Moved(old) => {
@@ -271,14 +350,17 @@ impl Pool {
                 news.push((node, None));
             }
         }
-        let bulk = updates.len() > SPREAD_MAX || news.len() > SPREAD_MAX;
+        let much = updates.len().max(news.len()) > SPREAD_MAX;
+        let bulk = much || self.backlog_full(updates.len());
         for update in updates.iter().filter(|update| update.state == State::Suspect) {
             self.effects.suspect(update.identity, update.incarnation);
         }
         let members = updates.iter().map(codec::member);
         let applied = self.foca.apply_many(members, !bulk, &mut self.effects);
         self.count(applied);
-        if !bulk {
+        if bulk {
+            self.catch_up();
+        } else {
             self.spread_news(&news);
         }
         self.settle(now);

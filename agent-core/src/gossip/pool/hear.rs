@@ -1,13 +1,15 @@
 //! What the pool makes of claims about itself, and of the news behind the updates.
 
 use super::{Phase, Pool, effects, encoded};
-use crate::gossip::Event;
 use crate::gossip::codec;
 use crate::gossip::identity::Identity;
 use crate::gossip::meta::Meta;
-use crate::gossip::news::{News, Stamp};
+use crate::gossip::news::{Accusation, News, SERVERS_BYTES_MAX, Servers, Stamp};
+use crate::gossip::{Event, Role, Status};
 use crate::time::Instant;
 use crate::wire::packet::{State, Update};
+use alloc::vec::Vec;
+use core::net::SocketAddr;
 
 impl Pool {
     /// Tells whether an update is about us or an address of ours.
@@ -71,7 +73,49 @@ impl Pool {
                 }
             }
             News::Want { node } => self.answer_want(source, node),
+            News::WantServers => self.answer_want_servers(source),
+            News::Accusation(accusation) => {
+                if self.hear_accusation(&accusation) {
+                    self.spread(news);
+                }
+            }
+            News::Event(event) => self.hear_event(event),
+            News::Servers(_) | News::Coordinate(_) => {}
         }
+    }
+
+    /// Counts a member whose own probe of a suspect failed; true if that was news.
+    fn hear_accusation(&mut self, accusation: &Accusation) -> bool {
+        let Accusation { node, generation, incarnation, accuser } = *accusation;
+        let live = |node: u64| self.roster.records.get(&node).filter(|record| record.live());
+        let suspect = live(node).map(|record| record.identity);
+        let suspect = suspect.filter(|identity| identity.generation == generation);
+        match suspect {
+            Some(identity) if live(accuser).is_some() => {
+                let witnesses = self.witnesses(&identity);
+                self.effects.accuse(identity, incarnation, accuser, witnesses)
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Tells where servers take requests: others first in an order that differs from asker to
+    /// asker, so that many devices do not crowd upon one.
+    fn answer_want_servers(&mut self, to: Identity) {
+        let known: Vec<SocketAddr> = self
+            .members()
+            .filter(|view| view.status == Status::Alive && view.meta.role == Role::Server)
+            .filter(|view| view.meta.rpc_port != 0)
+            .map(|view| SocketAddr::new(view.identity.address.socket().ip(), view.meta.rpc_port))
+            .collect();
+        if known.is_empty() {
+            return;
+        }
+        let first = to.node as usize % known.len();
+        let (late, early) = known.split_at(first);
+        let mut bytes = [0; SERVERS_BYTES_MAX];
+        let servers = Servers::emit(early.iter().chain(late).copied(), &mut bytes);
+        self.send_news(to, &News::Servers(servers));
     }
 
     /// Publishes our metadata again if the pool holds a later edition from an earlier life.
@@ -115,7 +159,7 @@ impl Pool {
                 Some(_) | None => return,
             }
         };
-        self.effects.send_news(self.label, own, to, &News::Meta { node, stamp, body: &body });
+        self.send_news(to, &News::Meta { node, stamp, body: &body });
     }
 
     /// Queues our metadata to be spread.
@@ -131,10 +175,11 @@ impl Pool {
         self.effects.outbox.push(news, times);
     }
 
-    /// Makes foca forget an identity that moved to another address.
+    /// Makes foca forget an identity that moved to another address. Nobody is told: who hears of
+    /// the new one does the same, and who heard of the old one's end first would see a failure.
     pub(super) fn drop_identity(&mut self, old: Identity) {
         let down = codec::member(&Update { identity: old, incarnation: 0, state: State::Down });
-        let dropped = self.foca.apply_many(core::iter::once(down), true, &mut self.effects);
+        let dropped = self.foca.apply_many(core::iter::once(down), false, &mut self.effects);
         self.count(dropped);
         let removed = self.foca.handle_timer(foca::Timer::RemoveDown(old), &mut self.effects);
         self.count(removed);

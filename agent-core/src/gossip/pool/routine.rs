@@ -3,14 +3,14 @@
 use alloc::vec::Vec;
 
 use super::effects::{Due, Note};
-use super::{Phase, Pool, foca_config};
+use super::{Phase, Pool, foca_config, terms};
 use crate::gossip::codec;
 use crate::gossip::identity::Identity;
-use crate::gossip::news::News;
+use crate::gossip::news::{Accusation, News};
 use crate::gossip::roster::Record;
 use crate::gossip::{Event, Status};
 use crate::time::{Duration, Instant};
-use crate::wire::packet::{State, Update};
+use crate::wire::packet::{Message, State, Update};
 
 /// A timer this late says that we, not the others, were away.
 const LATE: Duration = Duration::from_secs(1);
@@ -18,8 +18,20 @@ const LATE: Duration = Duration::from_secs(1);
 /// Time to read the sockets before late probe timers count.
 const GRACE: Duration = Duration::from_millis(200);
 
+/// A member that never said who it is is forgotten so long after it stopped answering: it was never
+/// shown, and anybody can invent it.
+const NAMELESS_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Time between two looks for members to forget.
 const REAP_PERIOD: Duration = Duration::from_secs(15);
+
+/// Longest time before what came in bulk is made up for by an exchange; half of it on average, so
+/// that a pool does not exchange all at once.
+const CATCH_UP_PERIOD: Duration = Duration::from_secs(6);
+
+/// Exchanges after the last bulk: each leaves the square of the share that was missing before, and
+/// costs a summary where nothing is missing.
+const CATCH_UPS: u8 = 5;
 
 /// Time between two rounds of asking for metadata, and how many members one round asks.
 const ASK_PERIOD: Duration = Duration::from_millis(300);
@@ -47,18 +59,21 @@ impl Pool {
             return;
         }
         self.awareness.worsen();
-        let suspicion = self.effects.suspicion;
-        let away = late.min(suspicion);
+        let away = late.min(self.effects.suspicions.least());
+        self.effects.suspicions.put_off(now, now + GRACE + away);
         self.effects.timers.postpone(now, |due| match due {
             Due::Probe(foca::Timer::ProbeRandomMember(_)) => GRACE + GRACE,
             Due::Suspicion { .. } => GRACE + away,
             Due::Probe(_)
             | Due::Gossip
             | Due::Sync
+            | Due::CatchUp
+            | Due::Verify
             | Due::Reconnect
             | Due::Reap
             | Due::Ask
-            | Due::Leave => GRACE,
+            | Due::Leave
+            | Due::Event => GRACE,
         });
     }
 
@@ -72,6 +87,12 @@ impl Pool {
                 self.count(sent);
             }
             Due::Sync => self.sync_due(),
+            Due::CatchUp => {
+                self.catch_ups -= 1;
+                self.ask_for_exchange();
+                self.arm_catch_up();
+            }
+            Due::Verify => self.verify_due(),
             Due::Reconnect => self.reconnect_due(),
             Due::Reap => self.reap(now),
             Due::Ask => {
@@ -79,6 +100,7 @@ impl Pool {
                 self.ask(now);
             }
             Due::Leave => self.leave_step(now),
+            Due::Event => self.event_due(),
         }
     }
 
@@ -103,9 +125,30 @@ impl Pool {
         }
     }
 
+    /// Our own probe failed: warns the suspect, and tells the others that we accuse it, too.
+    fn accuse(&mut self, now: Instant, identity: Identity, incarnation: u16) {
+        if !self.roster.accused(&identity, incarnation) {
+            return;
+        }
+        self.roster.note(now, &identity, State::Suspect);
+        self.effects.suspect(identity, incarnation);
+        let own = *self.foca.identity();
+        let suspect = Update { identity, incarnation, state: State::Suspect };
+        let header = self.header(identity, Message::Gossip);
+        self.effects.send_word(&header, &[suspect], &[]);
+        let witnesses = self.witnesses(&identity);
+        if self.effects.accuse(identity, incarnation, own.node, witnesses) {
+            let Identity { node, generation, .. } = identity;
+            let accuser = own.node;
+            self.spread(&News::Accusation(Accusation { node, generation, incarnation, accuser }));
+        }
+    }
+
     /// Declares a suspect down, if it did not refute.
     fn end_suspicion(&mut self, identity: &Identity, incarnation: u16) {
-        self.effects.suspicions = self.effects.suspicions.saturating_sub(1);
+        if !self.effects.suspicions.expire(self.effects.now, identity, incarnation) {
+            return;
+        }
         let suspect = self.foca.iter_members().any(|member| {
             member.id() == identity
                 && member.incarnation() == incarnation
@@ -119,32 +162,50 @@ impl Pool {
         }
     }
 
-    /// Asks the driver for an exchange with a random live member.
-    fn sync_due(&mut self) {
-        let members = self.foca.num_members();
-        if members > 0 && self.local.phase == Phase::Active {
-            let pick = self.dice.below(members as u64) as usize;
-            if let Some(member) = self.foca.iter_members().nth(pick) {
-                let peer = member.id().address.socket();
-                self.roster.events.push_back(Event::SyncDue { peer });
-            }
+    /// Exchanges state soon and again: much came at once, and not all of it was passed on.
+    pub(super) fn catch_up(&mut self) {
+        let idle = self.catch_ups == 0;
+        self.catch_ups = CATCH_UPS;
+        if idle {
+            self.arm_catch_up();
         }
-        let every = self.config.sync_every(members + 1);
+    }
+
+    fn arm_catch_up(&mut self) {
+        if self.catch_ups > 0 {
+            let after = self.jitter(CATCH_UP_PERIOD);
+            self.effects.arm(after, Due::CatchUp);
+        }
+    }
+
+    /// Exchanges state now and then, and arms the next time.
+    fn sync_due(&mut self) {
+        self.ask_for_exchange();
+        let every = self.config.sync_every(self.foca.num_members() + 1);
         let jitter = self.jitter(Duration::from_micros(every.micros() / 5));
         let least = Duration::from_micros(every.micros() / 10 * 9);
         self.effects.arm(least + jitter, Due::Sync);
     }
 
-    /// Asks the driver for an exchange with a random failed member, one in the whole pool a period.
+    /// Asks the driver for an exchange with a random live full member.
+    fn ask_for_exchange(&mut self) {
+        let peers = self.roster.records.values().filter(|record| record.live() && record.full());
+        let pick = self.dice.below(peers.clone().count() as u64) as usize;
+        let peer = peers.map(|record| record.identity.address.socket()).nth(pick);
+        if let Some(peer) = peer.filter(|_| self.local.phase == Phase::Active) {
+            self.roster.events.push_back(Event::SyncDue { peer });
+        }
+    }
+
+    /// Asks the driver for an exchange with a random failed full member, one in the whole pool a
+    /// period.
     fn reconnect_due(&mut self) {
-        let failed: Vec<Identity> = self
-            .roster
-            .records
-            .values()
+        let full = self.roster.records.values().filter(|record| record.full());
+        let live = full.clone().filter(|record| record.live()).count() as u64 + 1;
+        let failed: Vec<Identity> = full
             .filter(|record| record.status() == Status::Failed)
             .map(|record| record.identity)
             .collect();
-        let live = self.foca.num_members() as u64 + 1;
         let lucky = self.dice.below(live) < failed.len() as u64;
         if lucky && self.local.phase == Phase::Active {
             let pick = self.dice.below(failed.len() as u64) as usize;
@@ -164,6 +225,7 @@ impl Pool {
             .iter()
             .filter(|(_, record)| match record.status() {
                 Status::Alive | Status::Leaving => false,
+                Status::Failed if record.meta.is_none() => now >= record.since + NAMELESS_TIMEOUT,
                 Status::Failed => now >= record.since + config.reconnect_timeout,
                 Status::Left => now >= record.since + config.tombstone_timeout,
             })
@@ -171,21 +233,25 @@ impl Pool {
             .collect();
         for node in old {
             self.roster.forget(node);
+            self.vivaldi.forget(node);
+            self.places.remove(&node);
         }
         self.effects.arm(REAP_PERIOD, Due::Reap);
     }
 
     /// Asks members that told nothing about themselves yet.
     fn ask(&mut self, now: Instant) {
-        let own = *self.foca.identity();
         let silent = |record: &&mut Record| {
             record.live() && record.meta.is_none() && now >= record.asked + ASK_PERIOD
         };
         let asked = self.roster.records.values_mut().filter(silent).take(ASKS_PER_ROUND);
-        for record in asked {
+        let ask = |record: &mut Record| {
             record.asked = now;
-            let news = News::Want { node: record.identity.node };
-            self.effects.send_news(self.label, own, record.identity, &news);
+            record.identity
+        };
+        let asked: Vec<Identity> = asked.map(ask).collect();
+        for identity in asked {
+            self.send_news(identity, &News::Want { node: identity.node });
         }
     }
 
@@ -195,6 +261,7 @@ impl Pool {
         match self.local.phase {
             Phase::Active | Phase::Gone => return,
             Phase::Leaving { until } => {
+                self.tell_departure();
                 // Half the time is for the word that we leave: who hears `Down` first sees failure.
                 let half = Duration::from_micros(self.config.leave_timeout.micros() / 2);
                 let told = !self.effects.outbox.departs(node) && now + half >= until;
@@ -217,6 +284,16 @@ impl Pool {
         self.effects.arm(self.config.gossip_period, Due::Leave);
     }
 
+    /// Tells some full members that we leave. They decide, and among many leaves the rounds of
+    /// gossip may miss them until the word that we are down reaches them first.
+    fn tell_departure(&mut self) {
+        let Some(departure) = self.local.departure else { return };
+        let news = News::Departure { node: self.foca.identity().node, departure };
+        for peer in self.some_peers() {
+            self.send_news(peer, &news);
+        }
+    }
+
     /// Brings table, foca and timers in line after a call.
     pub(super) fn settle(&mut self, now: Instant) {
         let mut renewed = None;
@@ -224,8 +301,10 @@ impl Pool {
             if let Some((identity, state)) = note.state() {
                 self.roster.note(now, &identity, state);
             }
-            if let Note::Renewed(identity) = note {
-                renewed = Some(identity);
+            match note {
+                Note::Renewed(identity) => renewed = Some(identity),
+                Note::Suspect(identity, incarnation) => self.accuse(now, identity, incarnation),
+                Note::Up(_) | Note::Down(_) | Note::ProbeFailed => {}
             }
         }
         if let Some(identity) = renewed {
@@ -241,6 +320,7 @@ impl Pool {
             let removed = self.foca.handle_timer(timer, &mut self.effects);
             self.count(removed);
         }
+        self.settle_events();
         self.tune();
         self.arm_as_needed();
     }
@@ -251,7 +331,7 @@ impl Pool {
         let members = self.foca.num_members() + 1;
         if members != self.tuned {
             self.tuned = members;
-            self.effects.suspicion = self.config.suspicion(members);
+            self.effects.suspicions.tune(terms(&self.config, members));
             let set = self.foca.set_config(foca_config(&self.config, members));
             self.count(set);
         }
@@ -267,6 +347,7 @@ impl Pool {
             self.gossip_armed = true;
             self.effects.arm(self.config.gossip_period, Due::Gossip);
         }
+        self.arm_verification();
         if !self.ask_armed && self.roster.unknown > 0 {
             self.ask_armed = true;
             self.effects.arm(ASK_PERIOD, Due::Ask);

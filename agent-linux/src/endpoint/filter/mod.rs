@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! parse      text -> Expression, with the error texts of Consul's grammar
+//! literal    strings, integers and truth values in Go's spelling
 //! row        which selectors each kind of row has, and their values
 //! ```
 //!
 //! Expressions come from clients: their length, nesting and patterns are bounded.
 //! Source: <https://developer.hashicorp.com/consul/api-docs/features/filtering>.
 
+mod literal;
 mod parse;
 mod row;
 
@@ -17,6 +19,7 @@ use agent_core::model::request::{Error, Kind};
 use parse::{Expression, Operator};
 use regex_lite::{Regex, RegexBuilder};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -31,6 +34,15 @@ const PATTERN_BYTES_MAX: usize = 1 << 20;
 pub struct Filter<T> {
     test: Test,
     rows: PhantomData<fn(&T)>,
+}
+
+/// Compiles a regular expression from outside, in bounded memory.
+///
+/// # Errors
+///
+/// For one that is none or too large.
+pub fn pattern(text: &str) -> Result<Regex, regex_lite::Error> {
+    RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build()
 }
 
 /// An expression whose selectors and values were checked.
@@ -52,10 +64,27 @@ enum Wanted {
     Pattern(Regex),
 }
 
-/// A refusal under the heading that Consul gives all of them.
-fn refuse(why: &str) -> Error {
-    let text = format!("Failed to create boolean expression evaluator: {why}");
-    Error::with(Kind::Invalid, text)
+/// Why an expression is refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// It is no expression.
+    Grammar(String),
+    /// Its selectors, operators or values do not fit the rows.
+    Unfit(String),
+}
+
+impl fmt::Display for Fault {
+    /// Writes the reason under the heading that Consul gives to it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Grammar(why) | Self::Unfit(why)) = self;
+        write!(f, "Failed to create boolean expression evaluator: {why}")
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        Self::with(Kind::Invalid, fault.to_string())
+    }
 }
 
 impl<T: Selectable> Filter<T> {
@@ -64,12 +93,12 @@ impl<T: Selectable> Filter<T> {
     /// # Errors
     ///
     /// For bad grammar, unknown selectors, operators or values that do not fit a selector.
-    pub fn parse(text: &str) -> Result<Self, Error> {
+    pub fn parse(text: &str) -> Result<Self, Fault> {
         if text.len() > EXPRESSION_BYTES_MAX {
-            return Err(refuse("the expression is too long"));
+            return Err(Fault::Grammar("the expression is too long".into()));
         }
-        let expression = parse::parse(text).map_err(|why| refuse(&why))?;
-        let test = check(expression, T::SELECTORS).map_err(|why| refuse(&why))?;
+        let expression = parse::parse(text).map_err(Fault::Grammar)?;
+        let test = check(expression, T::SELECTORS).map_err(Fault::Unfit)?;
         Ok(Self { test, rows: PhantomData })
     }
 
@@ -87,7 +116,7 @@ impl<T: Selectable> Filter<T> {
 pub fn apply<T: Selectable>(
     text: &str,
     rows: BTreeMap<String, Arc<T>>,
-) -> Result<BTreeMap<String, Arc<T>>, Error> {
+) -> Result<BTreeMap<String, Arc<T>>, Fault> {
     if text.is_empty() {
         return Ok(rows);
     }
@@ -160,26 +189,24 @@ fn want(
         return Err(format!("Invalid match operator {name:?} for selector {selector:?}"));
     }
     let Some(value) = value else { return Ok(Wanted::Nothing) };
-    let coerce = |call: &str| {
+    let coerce = |call: &str, why: &str| {
         format!(
             "Failed to coerce value {value:?} for selector {:?}: strconv.{call}: \
-             parsing {value:?}: invalid syntax",
+             parsing {value:?}: {why}",
             selector()
         )
     };
     match operator {
-        Matches | NotMatches => RegexBuilder::new(&value)
-            .size_limit(PATTERN_BYTES_MAX)
-            .build()
+        Matches | NotMatches => pattern(&value)
             .map(Wanted::Pattern)
             .map_err(|e| format!("Failed to compile regular expression {value:?}: {e}")),
         Equal | NotEqual | In | NotIn | IsEmpty | IsNotEmpty => match shape {
-            Shape::Number => value.parse().map(Wanted::Number).map_err(|_| coerce("ParseInt")),
-            Shape::Flag => match value.as_str() {
-                "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Wanted::Flag(true)),
-                "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Wanted::Flag(false)),
-                _ => Err(coerce("ParseBool")),
-            },
+            Shape::Number => {
+                literal::integer(&value).map(Wanted::Number).map_err(|why| coerce("ParseInt", why))
+            }
+            Shape::Flag => {
+                literal::flag(&value).map(Wanted::Flag).map_err(|why| coerce("ParseBool", why))
+            }
             Shape::Text
             | Shape::Texts
             | Shape::Map
@@ -215,11 +242,11 @@ fn matches(value: &Value<'_>, selector: &[String], operator: Operator, wanted: &
         }
         Value::RecordMap(rows) => match rows.iter().find(|(key, _)| key == name) {
             Some((_, row)) => matches(&Value::Record(*row), rest, operator, wanted),
-            None => operator.is_negative(),
+            None => operator.fits_absent(),
         },
         Value::Map(map) => match map.get(name) {
             Some(text) => matches(&Value::Text(text), rest, operator, wanted),
-            None => operator.is_negative(),
+            None => operator.fits_absent(),
         },
         Value::Text(_) | Value::Number(_) | Value::Flag(_) | Value::Texts(_) => false,
     }

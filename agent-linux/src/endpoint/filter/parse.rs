@@ -1,8 +1,10 @@
 //! Text to expression, with the error texts of Consul's grammar.
 //!
 //! A failed alternative notes what it expected and where; the message names what was expected at
-//! the furthest place that any alternative reached, as generated parsers of such grammars do.
+//! the furthest place that any alternative reached, as generated parsers of such grammars do. Some
+//! mistakes have words of their own: all of those that are met are told instead, a line for each.
 
+use super::literal::{SYNTAX, unescape};
 use std::collections::BTreeSet;
 
 /// Deepest nesting of parentheses and `not`.
@@ -45,7 +47,12 @@ impl Operator {
         }
     }
 
-    /// Whether it holds where its opposite does not, and for what is absent.
+    /// Whether it holds for a key that a map does not have. Consul lets patterns hold, too.
+    pub(super) fn fits_absent(self) -> bool {
+        self.is_negative() || self == Self::Matches
+    }
+
+    /// Whether it holds where its opposite does not.
     pub(super) fn is_negative(self) -> bool {
         match self {
             Self::NotEqual | Self::NotIn | Self::IsNotEmpty | Self::NotMatches => true,
@@ -62,11 +69,10 @@ impl Operator {
 pub(super) fn parse(text: &str) -> Result<Expression, String> {
     let mut parser = Parser::new(text);
     let parsed = parser.whole();
-    match (parsed, parser.fatal.take()) {
-        (_, Some(fatal)) => Err(fatal),
-        (Some(expression), None) => Ok(expression),
-        (None, None) => Err(parser.complaint()),
+    if !parser.mistakes.is_empty() {
+        return Err(parser.mistakes.join("\n"));
     }
+    parsed.ok_or_else(|| parser.complaint())
 }
 
 const BLANK: &str = "[ \\t\\r\\n]";
@@ -82,7 +88,7 @@ struct Parser<'a> {
     furthest: usize,
     expected: BTreeSet<String>,
     end_expected: bool,
-    fatal: Option<String>,
+    mistakes: Vec<String>,
 }
 
 impl<'a> Parser<'a> {
@@ -94,7 +100,7 @@ impl<'a> Parser<'a> {
             furthest: 0,
             expected: BTreeSet::new(),
             end_expected: false,
-            fatal: None,
+            mistakes: Vec::new(),
         }
     }
 
@@ -139,10 +145,13 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn die(&mut self, rule: &str, why: &str) {
-        if self.fatal.is_none() {
-            self.fatal = Some(format!("{}: rule {rule:?}: {why}", self.place(self.at)));
+    /// Notes a mistake that has words of its own, once. What `None` it answers fails a rule.
+    fn blame<T>(&mut self, at: usize, rule: &str, why: &str) -> Option<T> {
+        let mistake = format!("{}: rule {rule:?}: {why}", self.place(at));
+        if !self.mistakes.contains(&mistake) {
+            self.mistakes.push(mistake);
         }
+        None
     }
 
     fn literal(&mut self, token: &str) -> Option<()> {
@@ -176,13 +185,10 @@ impl<'a> Parser<'a> {
         self.class(BLANK, |byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
     }
 
-    /// Tries one alternative; puts the place back if it fails, gives up after a fatal error.
+    /// Tries one alternative; puts the place back if it fails.
     fn attempt<T>(&mut self, rule: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
-        if self.fatal.is_some() {
-            return None;
-        }
         let start = self.at;
-        let found = rule(self).filter(|_| self.fatal.is_none());
+        let found = rule(self);
         if found.is_none() {
             self.at = start;
         }
@@ -231,8 +237,7 @@ impl<'a> Parser<'a> {
 
     fn term(&mut self) -> Option<Expression> {
         if self.depth == DEPTH_MAX {
-            self.die("grouping", "the expression is nested too deeply");
-            return None;
+            return self.blame(self.at, "grouping", "the expression is nested too deeply");
         }
         self.depth += 1;
         let found = self
@@ -254,8 +259,7 @@ impl<'a> Parser<'a> {
         let inner = self.any()?;
         self.blank();
         if self.literal(")").is_none() {
-            self.die("grouping", "Unmatched parentheses");
-            return None;
+            return self.blame(self.at, "grouping", "Unmatched parentheses");
         }
         Some(inner)
     }
@@ -326,21 +330,26 @@ impl<'a> Parser<'a> {
         let mut names = vec![self.identifier()?];
         loop {
             let dotted = self.attempt(|p| p.literal(".").and_then(|()| p.identifier()));
-            let next = dotted.or_else(|| {
-                self.attempt(|p| {
-                    p.literal("[")?;
-                    p.blank();
-                    let name = p.string()?;
-                    p.blank();
-                    p.literal("]")?;
-                    Some(name)
-                })
-            });
-            match next {
+            match dotted.or_else(|| self.attempt(Self::index)) {
                 Some(name) => names.push(name),
                 None => return Some(names),
             }
         }
+    }
+
+    /// `["name"]` after a selector.
+    fn index(&mut self) -> Option<String> {
+        self.literal("[")?;
+        self.blank();
+        let start = self.at;
+        let Some(name) = self.attempt(Self::string) else {
+            return self.blame(start, "index", "Invalid index");
+        };
+        self.blank();
+        if self.literal("]").is_none() {
+            return self.blame(self.at, "index", "Unclosed index expression");
+        }
+        Some(name)
     }
 
     fn identifier(&mut self) -> Option<String> {
@@ -370,8 +379,7 @@ impl<'a> Parser<'a> {
             self.rest().as_bytes().first(),
             None | Some(b' ' | b'\t' | b'\r' | b'\n' | b')')
         ) {
-            self.die("number", "Invalid number literal");
-            return None;
+            return self.blame(self.at, "number", "Invalid number literal");
         }
         Some(text)
     }
@@ -386,21 +394,18 @@ impl<'a> Parser<'a> {
         }
         let quote = if raw { '`' } else { '"' };
         let Some(len) = self.rest().find(quote) else {
-            self.at = self.text.len();
-            self.die("string", "Unterminated string literal");
-            return None;
+            return self.blame(self.text.len(), "string", "Unterminated string literal");
         };
         let inner = &self.rest()[..len];
         self.at += len + 1;
         if raw {
             return Some(inner.into());
         }
-        let unescaped = unescape(inner);
-        if unescaped.is_none() {
-            self.at = start;
-            self.die("string", "invalid syntax");
-        }
-        unescaped
+        // A bad escape is blamed but ends nothing.
+        Some(unescape(inner).unwrap_or_else(|| {
+            self.blame::<()>(start, "string", SYNTAX);
+            String::new()
+        }))
     }
 }
 
@@ -409,42 +414,4 @@ fn sole(mut parts: Vec<Expression>) -> Result<Expression, Vec<Expression>> {
         1 => parts.pop().ok_or(parts),
         _ => Err(parts),
     }
-}
-
-/// Resolves Go's escapes; `None` for one that Go does not know, or a bare line break.
-fn unescape(text: &str) -> Option<String> {
-    let mut plain = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(next) = chars.next() {
-        if next == '\n' {
-            return None;
-        }
-        if next != '\\' {
-            plain.push(next);
-            continue;
-        }
-        plain.push(match chars.next()? {
-            'a' => '\u{7}',
-            'b' => '\u{8}',
-            'f' => '\u{c}',
-            'n' => '\n',
-            'r' => '\r',
-            't' => '\t',
-            'v' => '\u{b}',
-            '\\' => '\\',
-            'x' => code(&mut chars, 2)?,
-            'u' => code(&mut chars, 4)?,
-            'U' => code(&mut chars, 8)?,
-            _ => return None,
-        });
-    }
-    Some(plain)
-}
-
-fn code(chars: &mut std::str::Chars<'_>, digits: usize) -> Option<char> {
-    let mut value = 0;
-    for _ in 0..digits {
-        value = value * 16 + chars.next()?.to_digit(16)?;
-    }
-    char::from_u32(value)
 }

@@ -1,10 +1,12 @@
 //! Which selectors each kind of row has, under Consul's Go field names, and their values.
 
+use crate::config::field::folded;
 use agent_core::model::Map;
 use agent_core::model::check::Check;
 use agent_core::model::node::Node;
 use agent_core::model::service::{Proxy, Service, ServiceAddress, Weights};
 use agent_core::model::{catalog, health};
+use serde_json::Value as Json;
 
 /// What a selector finds in any row of a kind.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +32,7 @@ pub enum Value<'a> {
     Texts(&'a [String]),
     Map(&'a Map),
     Record(&'a dyn Row),
-    Records(Vec<&'a dyn Row>),
+    Records(Vec<Box<dyn Row + 'a>>),
     RecordMap(Vec<(&'a str, &'a dyn Row)>),
 }
 
@@ -51,6 +53,12 @@ impl Value<'_> {
 pub trait Row {
     /// Finds a field that the row's selectors name; an unknown name finds an empty text.
     fn select(&self, name: &str) -> Value<'_>;
+}
+
+impl<T: Row + ?Sized> Row for &T {
+    fn select(&self, name: &str) -> Value<'_> {
+        (**self).select(name)
+    }
 }
 
 /// A row that expressions may select from.
@@ -75,12 +83,34 @@ const ADDRESS: Selectors = &[("Address", Text), ("Port", Number)];
 const CONNECT: Selectors = &[("Native", Flag)];
 const MESH_GATEWAY: Selectors = &[("Mode", Text)];
 
+const UPSTREAM: Selectors = &[
+    ("DestinationType", Text),
+    ("DestinationNamespace", Text),
+    ("DestinationName", Text),
+    ("Datacenter", Text),
+    ("LocalBindAddress", Text),
+    ("LocalBindPort", Number),
+    ("MeshGateway", Record(MESH_GATEWAY)),
+];
+
+const EXPOSED_PATH: Selectors = &[
+    ("ListenerPort", Number),
+    ("Path", Text),
+    ("LocalPathPort", Number),
+    ("Protocol", Text),
+    ("ParsedFromCheck", Flag),
+];
+
+const EXPOSE: Selectors = &[("Checks", Flag), ("Paths", Records(EXPOSED_PATH))];
+
 const PROXY: Selectors = &[
     ("DestinationServiceName", Text),
     ("DestinationServiceID", Text),
     ("LocalServiceAddress", Text),
     ("LocalServicePort", Number),
+    ("Upstreams", Records(UPSTREAM)),
     ("MeshGateway", Record(MESH_GATEWAY)),
+    ("Expose", Record(EXPOSE)),
 ];
 
 const SERVICE: Selectors = &[
@@ -135,13 +165,41 @@ const CATALOG_INSTANCE: Selectors = &[
 const HEALTH_INSTANCE: Selectors =
     &[("Node", Record(NODE)), ("Service", Record(SERVICE)), ("Checks", Records(CHECK))];
 
-/// Fields that have one value in every row: a mesh gateway's mode, which is never set here.
+/// Fields that have one value in every row: what a proxy exposes and its mesh gateway's mode, which
+/// are never set here.
 struct Unset;
 
 impl Row for Unset {
-    fn select(&self, _name: &str) -> Value<'_> {
-        Value::Text("")
+    fn select(&self, name: &str) -> Value<'_> {
+        match name {
+            "Checks" => Value::Flag(false),
+            "Paths" => Value::Records(Vec::new()),
+            _ => Value::Text(""),
+        }
     }
+}
+
+/// The fields of one upstream, however its user spelled them.
+type Upstream = serde_json::Map<String, Json>;
+
+impl Row for Upstream {
+    fn select(&self, name: &str) -> Value<'_> {
+        let wanted = folded(name);
+        let field = self.iter().find(|(key, _)| folded(key) == wanted).map(|(_, field)| field);
+        match (name, field) {
+            ("LocalBindPort", field) => Value::Number(field.and_then(Json::as_i64).unwrap_or(0)),
+            ("MeshGateway", Some(Json::Object(gateway))) => Value::Record(gateway),
+            ("MeshGateway", _) => Value::Record(&Unset),
+            (_, Some(Json::String(text))) => Value::Text(text),
+            (_, _) => Value::Text(""),
+        }
+    }
+}
+
+/// Reads the upstreams of a proxy, which are kept as JSON.
+fn upstreams(proxy: &Proxy) -> Vec<Box<dyn Row>> {
+    let list: Vec<Upstream> = serde_json::from_str(&proxy.upstreams).unwrap_or_default();
+    list.into_iter().map(|upstream| Box::new(upstream) as Box<dyn Row>).collect()
 }
 
 impl Row for Node {
@@ -188,7 +246,8 @@ impl Row for Option<Box<Proxy>> {
                 let port = self.as_ref().map_or(0, |proxy| proxy.local_service_port);
                 Value::Number(i64::from(port))
             }
-            "MeshGateway" => Value::Record(&Unset),
+            "Upstreams" => Value::Records(self.as_deref().map_or_else(Vec::new, upstreams)),
+            "MeshGateway" | "Expose" => Value::Record(&Unset),
             _ => Value::Text(""),
         }
     }
@@ -266,12 +325,16 @@ impl Selectable for catalog::Instance {
     const SELECTORS: Selectors = CATALOG_INSTANCE;
 }
 
+fn boxed(check: &Check) -> Box<dyn Row + '_> {
+    Box::new(check)
+}
+
 impl Row for health::Instance {
     fn select(&self, name: &str) -> Value<'_> {
         match name {
             "Node" => Value::Record(&*self.node),
             "Service" => Value::Record(&*self.service),
-            "Checks" => Value::Records(self.checks.iter().map(|c| &**c as &dyn Row).collect()),
+            "Checks" => Value::Records(self.checks.iter().map(|check| boxed(check)).collect()),
             _ => Value::Text(""),
         }
     }

@@ -33,7 +33,7 @@ fn instance() -> Instance {
 }
 
 fn error<T: Selectable>(text: &str) -> String {
-    let text = Filter::<T>::parse(text).err().expect("it is refused").text;
+    let text = Filter::<T>::parse(text).err().expect("it is refused").to_string();
     let heading = "Failed to create boolean expression evaluator: ";
     text.strip_prefix(heading).expect("it has the heading").into()
 }

@@ -1,6 +1,6 @@
 //! A check.
 
-use super::is_false;
+use super::{is_false, listed};
 use agent_core::model::check::{Check, Definition};
 use agent_core::time::GoDuration;
 use serde::{Serialize, Serializer};
@@ -45,6 +45,19 @@ impl<'a> From<&'a Check> for CheckView<'a, DefinitionView<'a>> {
             create_index: check.stamp.create,
             modify_index: check.stamp.modify,
         }
+    }
+}
+
+impl<'a> CheckView<'a, DefinitionView<'a>> {
+    /// A check as `/v1/query/` shows it.
+    pub(crate) fn of_query(check: &'a Check) -> Self {
+        Self { service_tags: listed(&check.service_tags), ..Self::from(check) }
+    }
+
+    /// A check as `/v1/txn` shows it: tags or `null`.
+    pub(crate) fn of_txn(check: &'a Check) -> Self {
+        let tags = &check.service_tags;
+        Self { service_tags: (!tags.is_empty()).then_some(tags), ..Self::from(check) }
     }
 }
 

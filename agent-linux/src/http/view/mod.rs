@@ -1,16 +1,21 @@
 //! JSON as Consul writes it: borrowed, serialise-only views of rows.
 //!
 //! - here: the writer (Go's escapes, Go's indentation) and lists
-//! - `node` `service` `check` `kv` `session` `member`: one row each
+//! - `node` `service` `check` `kv` `session` `query` `coordinate` `member` `event`:
+//!   one row each
 //!
 //! Field order, `null` against `[]` and `{}`, and what is left out when empty follow Consul 1.8.
 
 pub(super) mod check;
+pub(super) mod coordinate;
+pub(super) mod event;
 pub(super) mod kv;
 pub(super) mod member;
 pub(super) mod node;
+pub(super) mod query;
 pub(super) mod service;
 pub(super) mod session;
+pub(super) mod txn;
 
 use serde::{Serialize, Serializer};
 use serde_json::ser::{CharEscape, CompactFormatter, Formatter, PrettyFormatter};
@@ -72,6 +77,17 @@ impl<F: Formatter> Formatter for Go<F> {
             CharEscape::Backspace => w.write_all(b"\\u0008"),
             CharEscape::FormFeed => w.write_all(b"\\u000c"),
             other => self.0.write_char_escape(w, other),
+        }
+    }
+
+    /// Go writes an exponent only far from one.
+    fn write_f64<W: ?Sized + Write>(&mut self, w: &mut W, value: f64) -> io::Result<()> {
+        match value.abs() {
+            size if size != 0.0 && size < 1.0e-6 => write!(w, "{value:e}"),
+            size if size >= 1.0e21 => {
+                w.write_all(format!("{value:e}").replace('e', "e+").as_bytes())
+            }
+            _ => write!(w, "{value}"),
         }
     }
 
@@ -159,6 +175,13 @@ where
     }
 }
 
+/// The id of what was just made.
+#[derive(Serialize)]
+pub(super) struct CreatedView<'a> {
+    #[serde(rename = "ID")]
+    pub id: &'a str,
+}
+
 /// An object in brackets with nothing in it.
 #[derive(Serialize)]
 pub(super) struct Nothing {}
@@ -168,6 +191,11 @@ pub(super) fn filled<T>(
     map: &std::collections::BTreeMap<String, T>,
 ) -> Option<&std::collections::BTreeMap<String, T>> {
     (!map.is_empty()).then_some(map)
+}
+
+/// `null` where Go's nil slice would be written.
+pub(super) fn listed<T>(items: &[T]) -> Option<&[T]> {
+    (!items.is_empty()).then_some(items)
 }
 
 /// Tells whether a field is left out for being false.
@@ -192,6 +220,21 @@ mod tests {
         let want = "\"a\\u003cb\\u003e\\u0026\\u2028\\u2029\u{e2}\\u0008\\u000c\\n\\t\\r\\u0001\
                     \\\"\\\\\u{20ac}/\"";
         assert_eq!(String::from_utf8(to_bytes(text, false)).unwrap(), want);
+    }
+
+    #[test]
+    fn numbers_are_written_as_go_does() {
+        for (value, want) in [
+            (0.0, "0"),
+            (0.5, "0.5"),
+            (0.000_037_055_620_169_877_126, "0.000037055620169877126"),
+            (1.0e-7, "1e-7"),
+            (-2.5e-9, "-2.5e-9"),
+            (1.0e20, "100000000000000000000"),
+            (1.5e21, "1.5e+21"),
+        ] {
+            assert_eq!(String::from_utf8(to_bytes(&value, false)).unwrap(), want);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A service instance, in its three shapes: with a node, as a catalog row, as the agent's own.
 
-use super::{Nothing, filled, is_false, is_zero};
+use super::{Nothing, filled, is_false, is_zero, listed};
 use crate::config::field::folded;
 use agent_core::model::Map as Pairs;
 use agent_core::model::catalog::Instance;
@@ -18,7 +18,7 @@ pub(crate) struct ServiceView<'a> {
     #[serde(rename = "ID")]
     id: &'a str,
     service: &'a str,
-    tags: &'a [String],
+    tags: Option<&'a [String]>,
     address: &'a str,
     #[serde(skip_serializing_if = "Addresses::is_none")]
     tagged_addresses: Addresses<'a>,
@@ -32,13 +32,20 @@ pub(crate) struct ServiceView<'a> {
     modify_index: u64,
 }
 
+impl<'a> ServiceView<'a> {
+    /// An instance as `/v1/query/` shows it.
+    pub(crate) fn of_query(service: &'a Service) -> Self {
+        Self { tags: listed(&service.tags), ..Self::from(service) }
+    }
+}
+
 impl<'a> From<&'a Service> for ServiceView<'a> {
     fn from(service: &'a Service) -> Self {
         Self {
             kind: service.kind.as_str(),
             id: &service.id,
             service: &service.name,
-            tags: &service.tags,
+            tags: Some(&service.tags),
             address: &service.address,
             tagged_addresses: Addresses(&service.tagged_addresses),
             meta: filled(&service.meta),
@@ -50,6 +57,14 @@ impl<'a> From<&'a Service> for ServiceView<'a> {
             create_index: service.stamp.create,
             modify_index: service.stamp.modify,
         }
+    }
+}
+
+impl<'a> ServiceView<'a> {
+    /// An instance as `/v1/txn` shows it: tags or `null`.
+    pub(crate) fn of_txn(service: &'a Service) -> Self {
+        let tags = &service.tags;
+        Self { tags: (!tags.is_empty()).then_some(tags), ..Self::from(service) }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::gossip::Meta;
 use agent_core::model::Stamp;
+use agent_core::model::autopilot::Configuration;
 use std::net::SocketAddr;
 
 const OWN: u64 = 1;
@@ -50,14 +51,29 @@ impl View<Shown> {
                     self.0.nodes.remove(&unwanted.node);
                     self.0.health.remove(&unwanted.node);
                 }
-                Command::Kv(_) | Command::Session(_) => panic!("unexpected {command:?}"),
+                Command::Kv(_)
+                | Command::Session(_)
+                | Command::Autopilot(_)
+                | Command::Prepared(_)
+                | Command::Coordinate(_)
+                | Command::Snapshot(_)
+                | Command::Txn(_) => {
+                    panic!("unexpected {command:?}")
+                }
             }
         }
     }
 
     fn reconcile(&mut self, members: &[Member], before: Option<&[Member]>) -> usize {
-        let settings =
-            Settings { datacenter: "dc1".into(), cleanup_dead_servers: true, quorum_min: 0 };
+        let settings = Settings {
+            datacenter: "dc1".into(),
+            autopilot: Configuration {
+                cleanup_dead_servers: true,
+                min_quorum: 0,
+                ..Configuration::default()
+            },
+            coordinate_period: Duration::from_secs(5),
+        };
         let commands = self.differences(members, before, OWN, &settings);
         let count = commands.len();
         self.take(commands);
@@ -84,6 +100,7 @@ fn member(n: u8, role: Role, status: MemberStatus) -> Member {
         non_voter: false,
         raft_id: u64::from(n),
         tags: Vec::new(),
+        leaf: false,
     };
     let addr = SocketAddr::from(([127, 0, 0, n], 8301));
     Member { name: meta.name.clone(), addr, status, meta }
@@ -124,18 +141,32 @@ fn who_comes_back_under_another_id_takes_its_name_over() {
 fn members_that_the_pool_forgot_lose_their_node() {
     use MemberStatus::{Alive, Failed};
     let all = [member(1, Role::Server, Alive), member(2, Role::Client, Alive)];
-    for before in [Some(&all[..]), None] {
-        let mut view = View(Shown::default());
-        view.reconcile(&all, None);
-        assert_eq!(view.reconcile(&all[..1], before), 1);
-        assert_eq!(view.status("a2"), None);
-    }
+    let mut view = View(Shown::default());
+    view.reconcile(&all, None);
+    assert_eq!(view.reconcile(&all[..1], Some(&all)), 1);
+    assert_eq!(view.status("a2"), None);
     let mut view = View(Shown::default());
     view.reconcile(&all, None);
     let own_left = [member(1, Role::Server, MemberStatus::Left)];
     view.reconcile(&own_left, Some(&all[..1]));
     assert_eq!(view.status("a1"), Some(Status::Passing));
-    assert_eq!(view.reconcile(&[member(1, Role::Server, Failed)], None), 2);
+    assert_eq!(view.reconcile(&[member(1, Role::Server, Failed)], None), 1);
+}
+
+#[test]
+fn who_is_not_in_the_pool_yet_keeps_its_node_for_a_while() {
+    let all = [1, 2, 3].map(|n| member(n, Role::Client, MemberStatus::Alive));
+    let mut view = View(Shown::default());
+    view.reconcile(&all, None);
+    let start = Instant::now();
+    let mut strangers = Strangers::default();
+    // A leader that just started knows itself alone.
+    assert_eq!(view.reconcile(&all[..1], None), 0);
+    assert!(strangers.judge(view.unknown(&all[..1]), start).is_empty());
+    // One comes back in time, the other does not.
+    let soon = start + STRANGER_TIME / 2;
+    assert!(strangers.judge(view.unknown(&all[..2]), soon).is_empty());
+    assert_eq!(strangers.judge(view.unknown(&all[..1]), start + STRANGER_TIME), ["a3"]);
 }
 
 #[test]

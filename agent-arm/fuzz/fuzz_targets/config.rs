@@ -1,0 +1,10 @@
+//! See `targets::config`.
+#![no_main]
+#![allow(dead_code, reason = "one of several targets")]
+
+#[path = "../../../agent-core/fuzz/replay.rs"]
+mod replay;
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::config(data));

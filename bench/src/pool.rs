@@ -1,0 +1,248 @@
+//! A pool of thousands: `pool` runs devices in this process, `clients` runs client agents, each
+//! against three servers of the measured binary.
+
+use crate::Order;
+use crate::client::Http;
+use crate::picture::{Picture, Role};
+use crate::pool_clients::Clients;
+use crate::pool_crowd::{Crowd, DEVICE_BYTES};
+use crate::process::{Sample, cpu_ns};
+use crate::report::{Figures, Report};
+use serde_json::Value;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Devices, unless told.
+const DEVICES: usize = 10_000;
+/// Client processes, unless told.
+const CLIENTS: usize = 100;
+/// How long the pool has to be whole.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Within this the members are started.
+const START: Duration = Duration::from_secs(10);
+/// Pause between two looks at all members.
+const LOOK: Duration = Duration::from_millis(500);
+/// Time before memory is read, unless told.
+const SETTLE_SECS: u64 = 20;
+/// How long CPU time is counted, unless told.
+const SPAN_SECS: u64 = 30;
+/// Members whose power is cut at once.
+const CUT: usize = 10;
+
+/// Measures devices; agents that do not speak to them are passed over with a word.
+///
+/// # Errors
+///
+/// If the servers do not start, or the pool is not whole in time.
+pub(crate) fn devices(order: &Order) -> Result<Report, String> {
+    let columns = [
+        "devices",
+        "all seen s",
+        "registered s",
+        "server MB",
+        "KB/member",
+        "KB/connection",
+        "server CPU %",
+        "device CPU us/s",
+        "device bytes",
+        "failures seen s",
+    ];
+    let mut figures = Figures::new(&["agent"], &columns);
+    for binary in &order.agents {
+        let name = order.name(binary);
+        if name.starts_with("Consul") {
+            eprintln!("bench: pool: {name} does not speak to devices; see the verb clients");
+            continue;
+        }
+        for count in order.sizes(&[DEVICES]) {
+            figures.push(vec![name.clone()], devices_of(order, binary, count)?);
+        }
+    }
+    Ok(Report::plain("pool", figures))
+}
+
+fn devices_of(order: &Order, binary: &Path, count: usize) -> Result<Vec<f64>, String> {
+    let picture = Picture::start(binary, None)?;
+    let servers = Servers::of(&picture);
+    let settle = Duration::from_secs(order.settle.unwrap_or(SETTLE_SECS));
+    sleep(settle);
+    let alone = servers.rss_kib();
+    let [_, _, network, _] = servers.addresses[0].octets();
+    let first = Ipv4Addr::new(127, 192 | (network & 63), 0, 0);
+    let began = Instant::now();
+    let crowd = Crowd::start(count, first, &servers.addresses, START)?;
+    // The picture's own client is a member, too.
+    let all = count + picture.agents.len();
+    let seen = servers.until_alive(all, began)?;
+    sleep(settle);
+    let pooled = servers.rss_kib();
+    let began = Instant::now();
+    crowd.call();
+    until(began, "all devices are registered", || {
+        let (joined, registered) = crowd.progress()?;
+        let text = format!("{joined} joined, {registered} registered of {count}");
+        Ok((registered == count).then_some(()).ok_or(text))
+    })?;
+    let registered = began.elapsed();
+    sleep(settle);
+    let connected = servers.rss_kib();
+    let (span, own) = (order.span(SPAN_SECS), std::process::id());
+    let before = (servers.cpu_ns(), cpu_ns(own));
+    sleep(span);
+    let used = (servers.cpu_ns() - before.0, cpu_ns(own) - before.1);
+    let began = Instant::now();
+    let cut = CUT.min(count);
+    crowd.cut(count - cut);
+    let failed = servers.until_alive(all - cut, began)?;
+    let per = |kib: f64, base: f64, each: f64| (kib - base).max(0.0) / each;
+    let shares = count as f64 / servers.addresses.len() as f64;
+    Ok(vec![
+        count as f64,
+        seen.as_secs_f64(),
+        registered.as_secs_f64(),
+        connected / 1024.0,
+        per(pooled, alone, count as f64),
+        per(connected, pooled, shares),
+        used.0 as f64 / span.as_nanos() as f64 / servers.pids.len() as f64 * 100.0,
+        used.1 as f64 / 1000.0 / span.as_secs_f64() / count as f64,
+        DEVICE_BYTES as f64,
+        failed.as_secs_f64(),
+    ])
+}
+
+/// Measures client agents, and those with a partial view where the agent knows that.
+///
+/// # Errors
+///
+/// If the agents do not start, or the pool is not whole in time.
+pub(crate) fn clients(order: &Order) -> Result<Report, String> {
+    let columns = [
+        "clients",
+        "all seen s",
+        "by all s",
+        "client RSS MB",
+        "client PSS MB",
+        "client CPU %",
+        "server MB",
+        "server CPU %",
+        "failures seen s",
+    ];
+    let mut figures = Figures::new(&["agent", "view"], &columns);
+    for binary in &order.agents {
+        let name = order.name(binary);
+        let views: &[&str] =
+            if name.starts_with("Consul") { &["full"] } else { &["full", "partial"] };
+        for count in order.sizes(&[CLIENTS]) {
+            for view in views {
+                let numbers = clients_of(order, binary, count, *view == "partial")?;
+                figures.push(vec![name.clone(), (*view).to_owned()], numbers);
+            }
+        }
+    }
+    Ok(Report::plain("clients", figures))
+}
+
+fn clients_of(
+    order: &Order,
+    binary: &Path,
+    count: usize,
+    partial: bool,
+) -> Result<Vec<f64>, String> {
+    let picture = Picture::start(binary, None)?;
+    let servers = Servers::of(&picture);
+    let began = Instant::now();
+    let mut clients = Clients::start(binary, &picture, count, START, partial)?;
+    let all = count + picture.agents.len();
+    let seen = servers.until_alive(all, began)?;
+    // A few of them speak for all: asking thousands would be the load.
+    let some = Servers { addresses: clients.some(), pids: Vec::new() };
+    let by_all = some.until_alive(all, began)?;
+    sleep(Duration::from_secs(order.settle.unwrap_or(SETTLE_SECS)));
+    let span = order.span(SPAN_SECS);
+    let before = (servers.cpu_ns(), clients.cpu_ns());
+    sleep(span);
+    let used = (servers.cpu_ns() - before.0, clients.cpu_ns().saturating_sub(before.1));
+    let samples = clients.samples();
+    let mean = |of: fn(&Sample) -> u64| {
+        samples.iter().map(of).sum::<u64>() as f64 / samples.len().max(1) as f64 / 1024.0
+    };
+    let (rss, pss, server) = (mean(|s| s.rss_kib), mean(|s| s.pss_kib), servers.rss_kib());
+    let began = Instant::now();
+    let cut = clients.kill(CUT);
+    let failed = servers.until_alive(all - cut, began)?;
+    let share = |ns: u64, of: usize| ns as f64 / span.as_nanos() as f64 / of as f64 * 100.0;
+    Ok(vec![
+        count as f64,
+        seen.as_secs_f64(),
+        by_all.as_secs_f64(),
+        rss,
+        pss,
+        share(used.1, count),
+        server / 1024.0,
+        share(used.0, servers.pids.len()),
+        failed.as_secs_f64(),
+    ])
+}
+
+/// Who is asked for members.
+struct Servers {
+    addresses: Vec<Ipv4Addr>,
+    pids: Vec<u32>,
+}
+
+impl Servers {
+    fn of(picture: &Picture) -> Servers {
+        let servers = || picture.agents.iter().filter(|agent| agent.role != Role::Client);
+        let addresses = servers().map(|agent| agent.address).collect();
+        Servers { addresses, pids: servers().map(|agent| agent.pid()).collect() }
+    }
+
+    /// Waits until each of them sees so many members alive; answers how long after `began`.
+    fn until_alive(&self, wanted: usize, began: Instant) -> Result<Duration, String> {
+        for address in &self.addresses {
+            until(began, "all members are seen", || {
+                let seen = alive(*address)?;
+                Ok((seen == wanted)
+                    .then_some(())
+                    .ok_or(format!("{address} sees {seen} of {wanted}")))
+            })?;
+        }
+        Ok(began.elapsed())
+    }
+
+    /// Resident memory of the largest, in KiB.
+    fn rss_kib(&self) -> f64 {
+        let largest = self.pids.iter().map(|pid| Sample::of(*pid).rss_kib).max();
+        largest.unwrap_or(0) as f64
+    }
+
+    fn cpu_ns(&self) -> u64 {
+        self.pids.iter().map(|pid| cpu_ns(*pid)).sum()
+    }
+}
+
+/// Counts the members that an agent shows alive.
+fn alive(agent: Ipv4Addr) -> Result<usize, String> {
+    let mut http = Http::new(SocketAddr::from((agent, 8500))).within(PATIENCE);
+    let members = http.get("/v1/agent/members")?;
+    let members: Value = serde_json::from_slice(&members).map_err(|error| error.to_string())?;
+    let alive = |list: &Vec<Value>| list.iter().filter(|member| member["Status"] == 1).count();
+    Ok(members.as_array().map_or(0, alive))
+}
+
+/// Asks until it is so; the inner error says how far it is.
+fn until(
+    began: Instant,
+    what: &str,
+    mut probe: impl FnMut() -> Result<Result<(), String>, String>,
+) -> Result<(), String> {
+    loop {
+        let Err(why) = probe()? else { return Ok(()) };
+        if began.elapsed() > PATIENCE {
+            return Err(format!("{what}: {why} after {PATIENCE:?}"));
+        }
+        sleep(LOOK);
+    }
+}
