@@ -19,14 +19,12 @@
 
 mod support;
 
-use hickory_proto::op::{Message, Query};
-use hickory_proto::rr::{Name, RecordType};
-use regex_lite::{Captures, Regex};
+use regex_lite::Captures;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::net::UdpSocket;
 use std::path::PathBuf;
+use support::answer::{UUID, lines, look_up, mask, page, pattern};
 use support::cluster::{Agent, Cluster};
 use support::{PATIENCE, eventually};
 
@@ -136,9 +134,9 @@ impl Talk {
         let (ask, body) = (self.fill(&step.ask), self.fill(&step.body));
         match ask.split_once(' ').expect("a method and what it is about") {
             ("CLI", line) => run_verb(agent, line, &body),
-            ("DNS", question) => look_up(agent, question),
+            ("DNS", question) => look_up(agent, question, None),
             ("FILTER", question) => sift(agent, question),
-            (method, path) => request(agent, method, path, &body),
+            (method, path) => page(&agent.http().request(method, path, body.as_bytes())),
         }
     }
 
@@ -168,16 +166,9 @@ impl Talk {
             let reversed: Vec<&str> = address.rsplit('.').collect();
             text = text.replace(&reversed.join("."), &format!("<{} reversed>", agent.name));
         }
-        for (from, to) in MASKS {
-            text = pattern(from).replace_all(&text, *to).into_owned();
-        }
-        let mut text = text.trim_end().to_string();
-        text.push('\n');
-        text
+        mask(&text)
     }
 }
-
-const UUID: &str = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
 
 /// What a step keeps of its answer.
 fn kept_of(answer: &str) -> Option<String> {
@@ -187,43 +178,6 @@ fn kept_of(answer: &str) -> Option<String> {
     let index = pattern(r#""ModifyIndex": ?(\d+)"#).captures(answer);
     let hash = || pattern(r"(?m)^x-consul-contenthash: (\w+)").captures(answer);
     index.or_else(hash).map(|found| found[1].to_string())
-}
-
-/// What differs between two runs of one program.
-const MASKS: &[(&str, &str)] = &[
-    (UUID, "<uuid>"),
-    (r"(?m)^(\w+ +)[0-9a-f]{8}( +<)", "$1<id>$2"),
-    (r#"("(?:Create|Modify|Lock)?Index": ?)[1-9]\d*"#, "$1<n>"),
-    (r#"("(?:LTime|LastIndex|LastTerm)": ?)[1-9]\d*"#, "$1<n>"),
-    (r"(?m)^((?:Create|Modify|Lock)Index +)[1-9]\d*", "$1<n>"),
-    (r"(?m)^(x-consul-(?:index|lastcontact): ?)\d+", "$1<n>"),
-    (r"(?m)^(x-consul-contenthash: ?)\w+", "$1<hash>"),
-    (r"(?m)^(age: ?)\d+", "$1<n>"),
-    (r#"("ContentHash": ?")\w+"#, "$1<hash>\""),
-    (r#"("LastContact": ?"?)\d[^",}]*"#, "$1<t>"),
-    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", "<time>"),
-    (r"(modify index )[1-9]\d*", "$1<n>"),
-    (r"hostmaster.consul. \d+ ", "hostmaster.consul. <n> "),
-    (r"rtt: [0-9.]+ ms", "rtt: <n> ms"),
-];
-
-fn pattern(text: &str) -> Regex {
-    Regex::new(text).expect("a pattern")
-}
-
-/// Status, headers in their order of names, body. Lengths, dates and what is packed are left out.
-fn request(agent: &Agent, method: &str, path: &str, body: &str) -> String {
-    let answer = agent.http().request(method, path, body.as_bytes());
-    let mut lines = vec![];
-    for (name, value) in &answer.headers {
-        if !["date", "content-length", "transfer-encoding", "connection"].contains(&name.as_str()) {
-            lines.push(format!("{name}: {value}\n"));
-        }
-    }
-    lines.sort();
-    let packed = answer.header("content-type") == Some("application/x-gzip");
-    let body = if packed { "<packed>".to_owned() } else { unfold(&answer.text()) };
-    format!("{}\n{}\n{body}", answer.status, lines.concat())
 }
 
 /// Status and rows that meet an expression, or why there are none.
@@ -258,24 +212,6 @@ fn name(row: &Value) -> String {
     [node, id].into_iter().flatten().collect::<Vec<_>>().join("/")
 }
 
-/// Breaks long JSON after each comma between its values, so that a difference is a line.
-fn unfold(text: &str) -> String {
-    if text.len() < 100 || !text.starts_with(['[', '{']) {
-        return text.to_string();
-    }
-    let (mut out, mut quoted, mut escaped) = (String::new(), false, false);
-    for one in text.chars() {
-        out.push(one);
-        match one {
-            '"' if !escaped => quoted = !quoted,
-            ',' if !quoted => out.push('\n'),
-            _ => {}
-        }
-        escaped = one == '\\' && !escaped;
-    }
-    out
-}
-
 /// Exit code, output and errors of a verb; columns are as wide as their widest cell, so that
 /// their blanks count as two.
 fn run_verb(agent: &Agent, line: &str, input: &str) -> String {
@@ -287,40 +223,6 @@ fn run_verb(agent: &Agent, line: &str, input: &str) -> String {
     };
     let code = output.status.code().unwrap_or(-1);
     format!("exit {code}\n{}{}", text(&output.stdout), text(&output.stderr))
-}
-
-/// The answer to a DNS question; records of a section in the order of their text.
-fn look_up(agent: &Agent, question: &str) -> String {
-    let (name, kind) = question.split_once(' ').expect("a name and a type");
-    let mut message = Message::query();
-    message.metadata.recursion_desired = true;
-    let name = Name::from_ascii(format!("{name}.")).expect("a name");
-    let kind: RecordType = kind.parse().expect("a type");
-    message.add_query(Query::query(name, kind));
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    let packet = message.to_vec().expect("a packet");
-    socket.send_to(&packet, (agent.address, 8600)).expect("sent");
-    let mut room = [0; 65_535];
-    let length = socket.recv(&mut room).expect("an answer");
-    let answer = Message::from_vec(&room[..length]).expect("a DNS answer");
-    let flag = |name: &str, set: bool| if set { format!(" {name}") } else { String::new() };
-    let told = &answer.metadata;
-    let mut out = format!("{:?}", told.response_code);
-    out += &flag("aa", told.authoritative);
-    out += &flag("ra", told.recursion_available);
-    out += &flag("tc", told.truncation);
-    for (section, records) in [
-        ("answer", &answer.answers),
-        ("authority", &answer.authorities),
-        ("additional", &answer.additionals),
-    ] {
-        let mut lines: Vec<String> =
-            records.iter().map(|record| format!("\n{section}: {record}")).collect();
-        lines.sort();
-        out += &lines.concat();
-    }
-    out
 }
 
 fn folder() -> PathBuf {
@@ -347,6 +249,7 @@ fn replay(name: &str) {
         let wanted = match &step.reeve {
             Some((reason, answer)) => {
                 assert!(table.contains(&format!("| {reason} |")), "{reason}: not in the table");
+                assert_ne!(answer, &step.consul, "{reason}: no difference any more");
                 answer
             }
             None => &step.consul,
@@ -359,18 +262,6 @@ fn replay(name: &str) {
     if recording {
         std::fs::write(&path, out).expect("recorded");
     }
-}
-
-/// The lines that only one side has.
-fn lines(wanted: &str, got: &str) -> String {
-    let mut out = String::new();
-    for line in wanted.lines().filter(|line| !got.lines().any(|other| other == *line)) {
-        let _ = writeln!(out, "- {line}");
-    }
-    for line in got.lines().filter(|line| !wanted.lines().any(|other| other == *line)) {
-        let _ = writeln!(out, "+ {line}");
-    }
-    if out.is_empty() { format!("order or repetition:\n{wanted}\n{got}") } else { out }
 }
 
 /// One test for each conversation, and none forgotten.

@@ -78,7 +78,7 @@ impl Client {
             body.len()
         );
         let answer = self.raw(&[head.as_bytes(), body].concat())?;
-        parse(&answer).ok_or_else(|| io::Error::other("no whole answer"))
+        parse(&answer, method == "HEAD").ok_or_else(|| io::Error::other("no whole answer"))
     }
 
     /// Sends bytes as they are and answers everything until the far side closes.
@@ -99,7 +99,8 @@ impl Client {
     }
 }
 
-fn parse(answer: &[u8]) -> Option<Response> {
+/// Parses a whole answer; that to HEAD has the length of a body and none.
+fn parse(answer: &[u8], bare: bool) -> Option<Response> {
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&answer[..end]).into_owned();
     let mut lines = head.split("\r\n");
@@ -109,7 +110,9 @@ fn parse(answer: &[u8]) -> Option<Response> {
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_string()))
         .collect();
     let mut response = Response { status, headers, body: answer[end + 4..].to_vec() };
-    if response.header("transfer-encoding") == Some("chunked") {
+    if bare {
+        response.body.clear();
+    } else if response.header("transfer-encoding") == Some("chunked") {
         response.body = unchunk(&response.body)?;
     } else if let Some(length) = response.header("content-length") {
         let length: usize = length.parse().ok()?;

@@ -1,6 +1,7 @@
 //! What the black-box tests share: real `reeve` processes on addresses of their own.
 //!
 //! ```text
+//! answer    answers in a form that can be compared: masked, a line for each value
 //! cluster   agents: start, kill, restart, wipe; logs of a failed test
 //! device    devices: likewise
 //! http      a small blocking HTTP client
@@ -10,6 +11,7 @@
 //! Nothing here sleeps for its own sake: [`eventually`] asks a condition again until its deadline.
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 
+pub mod answer;
 pub mod cluster;
 pub mod device;
 pub mod http;
