@@ -306,6 +306,8 @@ fn requests() -> Vec<Vec<u8>> {
         query(Query::Catalog(catalog::Query::Datacenters)),
         query(Query::Catalog(catalog::Query::Nodes { node_meta: Default::default() })),
         query(Query::Health(health::Query::Service(services))),
+        query(Query::Health(health::Query::Nodes)),
+        query(Query::Health(health::Query::Instances)),
         query(Query::Prepared(queries::Query::Execute(execute))),
         query(Query::Prepared(queries::Query::List)),
         query(Query::Txn(vec![txn::Look::Key("a/b".into()), txn::Look::Absent("c".into())])),

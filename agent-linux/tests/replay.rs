@@ -285,6 +285,6 @@ macro_rules! conversations {
 }
 
 conversations!(
-    agent cached catalog command coordinate dns event filter kv operator own query session snapshot
-    txn
+    agent cached catalog command coordinate dns event filter inside kv operator own query session
+    snapshot txn
 );

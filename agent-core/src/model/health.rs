@@ -33,6 +33,12 @@ pub enum Query {
     /// The instances of the gateways that let traffic in to a service: none before there are
     /// configuration entries.
     Ingress(String),
+    /// Every node with all its instances and checks.
+    Nodes,
+    /// The same of one node, under this very name.
+    Dump(String),
+    /// The instances of all services with their nodes and checks.
+    Instances,
 }
 
 /// Which instances of a service are asked for.
@@ -57,6 +63,8 @@ pub enum Reply {
     Checks(Vec<Arc<Check>>),
     /// Instances in order of node name and instance id.
     Instances(Vec<Instance>),
+    /// Nodes in name order.
+    Nodes(Vec<NodeDump>),
 }
 
 /// A service instance, its node, and the checks of both.
@@ -67,5 +75,16 @@ pub struct Instance {
     /// The instance.
     pub service: Arc<Service>,
     /// The node's own checks, then the instance's, each in id order.
+    pub checks: Vec<Arc<Check>>,
+}
+
+/// A node with everything on it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NodeDump {
+    /// The node.
+    pub node: Arc<Node>,
+    /// Its instances in id order.
+    pub services: Vec<Arc<Service>>,
+    /// Its checks, those of its instances too, in id order.
     pub checks: Vec<Arc<Check>>,
 }

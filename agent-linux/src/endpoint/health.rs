@@ -3,7 +3,7 @@
 use super::Read;
 use super::filter::Filter;
 use agent_core::model::check::Check;
-use agent_core::model::health::{Instance, Query, Reply};
+use agent_core::model::health::{Instance, NodeDump, Query, Reply};
 use agent_core::model::request::{self, Error};
 
 /// Finds how a query is read.
@@ -24,7 +24,7 @@ pub(super) fn reader<'a>(query: &'a Query, filter: Option<&str>) -> Result<Read<
                 })
             }))
         }
-        Query::Service(_) | Query::Ingress(_) => {
+        Query::Service(_) | Query::Ingress(_) | Query::Instances => {
             let filter = Filter::<Instance>::parse(text)?;
             Ok(Box::new(move |tables| {
                 plain(tables).map(|mut reply| {
@@ -35,5 +35,18 @@ pub(super) fn reader<'a>(query: &'a Query, filter: Option<&str>) -> Result<Read<
                 })
             }))
         }
+        Query::Nodes => {
+            let filter = Filter::<NodeDump>::parse(text)?;
+            Ok(Box::new(move |tables| {
+                plain(tables).map(|mut reply| {
+                    if let Reply::Nodes(nodes) = &mut reply {
+                        nodes.retain(|node| filter.fits(node));
+                    }
+                    request::Reply::Health(reply)
+                })
+            }))
+        }
+        // Consul ignores the filter here.
+        Query::Dump(_) => Ok(Box::new(move |tables| plain(tables).map(request::Reply::Health))),
     }
 }

@@ -10,7 +10,7 @@
 //! options     query parameters
 //! body        JSON that clients send          view   JSON in Consul's shape
 //! reply       pages: status codes, headers, error texts      pack   compression
-//! kv catalog registration health session query coordinate
+//! kv catalog registration health internal session query coordinate
 //! status operator autopilot txn                               asked of the servers
 //! agent service check event metric monitor                    asked of this very agent
 //! snapshot                                                    the whole state of the servers
@@ -37,6 +37,7 @@ mod event;
 mod guard;
 mod health;
 mod inside;
+mod internal;
 mod keyring;
 mod kv;
 pub(crate) mod lane;

@@ -11,8 +11,8 @@ use super::options::{Params, token};
 use super::reply::{Audience, Freshness, Page, Refusal, Teller, finish, finish_asset};
 use super::{
     BODY_BYTES_MAX, Http, Settings, acl, agent, autopilot, catalog, check, connect, coordinate,
-    event, health, keyring, kv, metric, monitor, operator, path, query, registration, service,
-    session, snapshot, status, txn,
+    event, health, internal, keyring, kv, metric, monitor, operator, path, query, registration,
+    service, session, snapshot, status, txn,
 };
 use crate::endpoint::agent::{Op, Reply as OwnReply};
 use crate::metrics::{Sample, Stopwatch};
@@ -145,6 +145,10 @@ static ROUTES: &[Row] = &[
     row("/v1/health/state/", &[(GET, health::STATE)]),
     row("/v1/health/connect/", &[(GET, health::CONNECT)]),
     row("/v1/health/ingress/", &[(GET, health::INGRESS)]),
+    row("/v1/internal/ui/nodes", &[(GET, internal::NODES)]),
+    row("/v1/internal/ui/node/", &[(GET, internal::NODE)]),
+    row("/v1/internal/ui/services", &[(GET, internal::SERVICES)]),
+    row("/v1/internal/ui/gateway-services-nodes/", &[(GET, internal::GATEWAY)]),
     row("/v1/catalog/service/", &[(GET, catalog::SERVICE)]),
     row("/v1/catalog/services", &[(GET, catalog::SERVICES)]),
     row("/v1/catalog/nodes", &[(GET, catalog::NODES)]),

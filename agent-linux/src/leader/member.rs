@@ -197,7 +197,7 @@ impl Catalog for View<crate::endpoint::Tables> {
     fn health(&self, name: &str) -> Option<Arc<Check>> {
         match self.0.health(&health::Query::Node(name.into())).value {
             health::Reply::Checks(checks) => checks.into_iter().find(|c| c.id == SERF_HEALTH),
-            health::Reply::Instances(_) => None,
+            health::Reply::Instances(_) | health::Reply::Nodes(_) => None,
         }
     }
 
@@ -209,7 +209,7 @@ impl Catalog for View<crate::endpoint::Tables> {
                 .filter(|check| check.id == SERF_HEALTH)
                 .map(|check| check.node.clone())
                 .collect(),
-            health::Reply::Instances(_) => Vec::new(),
+            health::Reply::Instances(_) | health::Reply::Nodes(_) => Vec::new(),
         }
     }
 }

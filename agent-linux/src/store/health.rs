@@ -4,8 +4,13 @@ use super::catalog::has_tags;
 use super::{Name, Scope, Seen, Tables, fold, has_meta};
 use agent_core::model::Map;
 use agent_core::model::check::{Check, Status};
-use agent_core::model::health::{Instance, Query, Reply, ServiceQuery};
+use agent_core::model::health::{Instance, NodeDump, Query, Reply, ServiceQuery};
+use agent_core::model::node::Node;
+use agent_core::model::service::Service;
 use std::sync::Arc;
+
+/// What a read of everything hangs on.
+const ALL: [Scope; 3] = [Scope::Nodes, Scope::Services, Scope::Checks];
 
 impl Tables {
     /// Reads health.
@@ -21,7 +26,38 @@ impl Tables {
             Query::State { status, node_meta } => self.checks_in_state(*status, node_meta),
             Query::Service(query) => self.healthy_instances(query),
             Query::Ingress(_) => self.seen(Reply::Instances(Vec::new()), vec![Scope::Services]),
+            Query::Nodes => {
+                let dumps = self.nodes.iter().map(|(name, node)| self.dump(name, node)).collect();
+                self.seen(Reply::Nodes(dumps), ALL.into())
+            }
+            Query::Dump(name) => self.dump_of(&fold(name)),
+            Query::Instances => self.all_instances(),
         }
+    }
+
+    /// A node with everything on it.
+    fn dump(&self, name: &Name, node: &Arc<Node>) -> NodeDump {
+        let services = self.service_ids(name).into_iter();
+        let services = services.filter_map(|id| self.services.get(&(name.clone(), id)).cloned());
+        NodeDump { node: node.clone(), services: services.collect(), checks: self.checks_on(name) }
+    }
+
+    fn dump_of(&self, name: &Name) -> Seen<Reply> {
+        let found = self.nodes.get(name).map(|node| self.dump(name, node));
+        let scope = Scope::Node(name.clone());
+        let index = self.changed.get(&scope).copied().unwrap_or(self.gone.node);
+        Seen::new(Reply::Nodes(found.into_iter().collect()), index, vec![scope])
+    }
+
+    fn all_instances(&self) -> Seen<Reply> {
+        let row = |((on, id), service): (&(Name, Name), &Arc<Service>)| {
+            let node = self.nodes.get(on)?.clone();
+            let mut checks = self.checks_of(on, &Name::default());
+            checks.extend(self.checks_of(on, id));
+            Some(Instance { node, service: service.clone(), checks })
+        };
+        let instances = self.services.iter().filter_map(row).collect();
+        self.seen(Reply::Instances(instances), ALL.into())
     }
 
     /// All checks on a node, in id order.

@@ -165,6 +165,16 @@ const CATALOG_INSTANCE: Selectors = &[
 const HEALTH_INSTANCE: Selectors =
     &[("Node", Record(NODE)), ("Service", Record(SERVICE)), ("Checks", Records(CHECK))];
 
+const NODE_DUMP: Selectors = &[
+    ("ID", Text),
+    ("Node", Text),
+    ("Address", Text),
+    ("TaggedAddresses", Shape::Map),
+    ("Meta", Shape::Map),
+    ("Services", Records(SERVICE)),
+    ("Checks", Records(CHECK)),
+];
+
 /// Fields that have one value in every row: what a proxy exposes and its mesh gateway's mode, which
 /// are never set here.
 struct Unset;
@@ -342,4 +352,22 @@ impl Row for health::Instance {
 
 impl Selectable for health::Instance {
     const SELECTORS: Selectors = HEALTH_INSTANCE;
+}
+
+fn boxed_service(service: &Service) -> Box<dyn Row + '_> {
+    Box::new(service)
+}
+
+impl Row for health::NodeDump {
+    fn select(&self, name: &str) -> Value<'_> {
+        match name {
+            "Services" => Value::Records(self.services.iter().map(|s| boxed_service(s)).collect()),
+            "Checks" => Value::Records(self.checks.iter().map(|check| boxed(check)).collect()),
+            name => self.node.select(name),
+        }
+    }
+}
+
+impl Selectable for health::NodeDump {
+    const SELECTORS: Selectors = NODE_DUMP;
 }

@@ -183,7 +183,7 @@ pub(super) struct CreatedView<'a> {
 }
 
 /// An object in brackets with nothing in it.
-#[derive(Serialize)]
+#[derive(Serialize, Default)]
 pub(super) struct Nothing {}
 
 /// `null` where Go's nil map would be written.

@@ -301,8 +301,11 @@ fn reads(tables: &Tables) -> Vec<(String, Seen<String>)> {
         all.push((format!("{query:?}"), tables.health(&query).map(|value| format!("{value:?}"))));
     };
     health(health::Query::State { status: None, node_meta: Map::new() });
+    health(health::Query::Nodes);
+    health(health::Query::Instances);
     for name in NODES {
         health(health::Query::Node(name.into()));
+        health(health::Query::Dump(name.into()));
     }
     for name in &SERVICES[..2] {
         let query = ServiceQuery { name: (*name).into(), ..ServiceQuery::default() };
