@@ -17,7 +17,7 @@ use agent_linux::config::definition::{CheckDefinition, ServiceDefinition};
 use agent_linux::config::source::Sources;
 use agent_linux::dns::Transport;
 use agent_linux::endpoint::filter::{Filter, Selectable};
-use agent_linux::raft::StateMachine;
+use agent_linux::raft::{StateMachine, check_segment};
 use agent_linux::store::{Store, Template, next_part};
 use std::sync::Arc;
 
@@ -30,6 +30,7 @@ pub const PURE: &[Target] = &[
     Target { name: "probe", run: probe, seeds: none },
     Target { name: "commit", run: commit, seeds: logs },
     Target { name: "restore", run: restore, seeds: snapshots },
+    Target { name: "segment", run: segment, seeds: segments },
     Target { name: "archive", run: archive, seeds: archives },
     Target { name: "serve", run: serve, seeds: requests },
     Target { name: "dns", run: dns, seeds: questions },
@@ -172,6 +173,72 @@ pub fn restore(data: &[u8]) {
     if StateMachine::restore(&store, &mut &data[..]).is_ok() {
         assert!(data.starts_with(&written(&store)), "a snapshot is written as it was read");
     }
+}
+
+/// A segment of the raft log: as it is, and with every checksum put right, which no accident does.
+pub fn segment(data: &[u8]) {
+    let _ = check_segment(data);
+    let mut bytes = data.to_vec();
+    put_right(&mut bytes);
+    if let Some(count) = check_segment(&bytes) {
+        assert!(count <= bytes.len() as u64 / 4, "bounded");
+    }
+}
+
+/// Puts the length and the checksums of a segment right, frame by frame.
+fn put_right(bytes: &mut [u8]) {
+    let length = (bytes.len() as u64).to_le_bytes();
+    if bytes.len() < 48 {
+        return;
+    }
+    bytes[32..40].copy_from_slice(&length);
+    let crc = crc32fast::hash(&bytes[..44]);
+    bytes[44..48].copy_from_slice(&crc.to_le_bytes());
+    let salt = u32::from_le_bytes(bytes[40..44].try_into().expect("four bytes"));
+    let mut at = 48;
+    while let Some(frame) = bytes.get_mut(at..).filter(|frame| frame.len() >= 24) {
+        let length = u32::from_le_bytes(frame[..4].try_into().expect("four bytes")) as usize;
+        let whole = (24 + length) / 8 * 8 + 8;
+        if length == 0 || frame.len() < whole {
+            return;
+        }
+        let mut crc = crc32fast::Hasher::new_with_initial(salt);
+        crc.update(&frame[24..24 + length]);
+        frame[4..8].copy_from_slice(&crc.finalize().to_le_bytes());
+        let mut crc = crc32fast::Hasher::new_with_initial(salt);
+        crc.update(&frame[..20]);
+        crc.update(&(at as u64).to_le_bytes());
+        frame[20..24].copy_from_slice(&crc.finalize().to_le_bytes());
+        frame[24 + length..whole].fill(0xff);
+        at += whole;
+    }
+}
+
+/// A segment with two frames, of three entries and of none.
+fn segments() -> Vec<Vec<u8>> {
+    let mut bytes = b"reevelg1".to_vec();
+    for number in [7, 1, 5, 0] {
+        bytes.extend(u64::to_le_bytes(number));
+    }
+    bytes.extend([1, 2, 3, 4, 0, 0, 0, 0]);
+    for (first, records) in [(5_u64, &["hint", "one", "", "three"][..]), (8, &["hint"])] {
+        let mut body = Vec::new();
+        for record in records {
+            body.extend(u32::try_from(record.len()).expect("short").to_le_bytes());
+            body.extend(record.bytes());
+        }
+        bytes.extend(u32::try_from(body.len()).expect("short").to_le_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(first.to_le_bytes());
+        bytes.extend(u32::try_from(records.len() - 1).expect("few").to_le_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(&body);
+        bytes.resize(bytes.len() / 8 * 8 + 8, 0xff);
+    }
+    bytes.resize(1024, 0);
+    put_right(&mut bytes);
+    assert_eq!(check_segment(&bytes), Some(3), "a sound segment");
+    vec![bytes]
 }
 
 /// A snapshot that an operator kept: the archive, its state cut into parts, and those staged. The

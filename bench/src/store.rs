@@ -1,5 +1,5 @@
-//! Engines for the log of raft: sled with the sync beside it that makes it durable, and a plain
-//! file that is appended to, on the same disk in the same run.
+//! Engines for the log of raft: segments, written as Reeve's log writes them, and sled with the
+//! sync beside it that makes it durable, on the same disk in the same run.
 
 use crate::Order;
 use crate::plot::{Group, bars};
@@ -7,7 +7,6 @@ use crate::process::cpu_ns;
 use crate::report::{Figures, Report};
 use crate::stat::quantile;
 use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -15,6 +14,8 @@ use std::time::Instant;
 const ENTRY: [u8; 256] = [b'e'; 256];
 /// Entries that are made durable together.
 const BATCHES: [usize; 3] = [1, 16, 128];
+/// Bytes of a segment of Reeve's log.
+const SEGMENT_BYTES: u64 = 4 << 20;
 /// Bytes that the machine's own row makes durable.
 const BLOCK: [u8; 4096] = [0; 4096];
 
@@ -52,21 +53,54 @@ impl Engine for Sled {
     }
 }
 
-struct Append {
+/// Files with room made beforehand, each batch a frame with its checksums.
+struct Segments {
+    folder: PathBuf,
     file: File,
+    number: u32,
+    offset: u64,
     next: u64,
 }
 
-impl Engine for Append {
+impl Segments {
+    fn open(folder: &Path) -> Result<Segments, String> {
+        std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+        let file = Segments::begin(folder, 0)?;
+        Ok(Segments { folder: folder.into(), file, number: 0, offset: 0, next: 0 })
+    }
+
+    fn begin(folder: &Path, number: u32) -> Result<File, String> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        let file = File::create(folder.join(number.to_string())).map_err(|e| e.to_string())?;
+        fallocate(&file, FallocateFlags::empty(), 0, SEGMENT_BYTES).map_err(|e| e.to_string())?;
+        file.sync_all().map_err(|error| error.to_string())?;
+        let folder = File::open(folder).map_err(|error| error.to_string())?;
+        folder.sync_all().map_err(|error| error.to_string())?;
+        Ok(file)
+    }
+}
+
+impl Engine for Segments {
     fn append(&mut self, entries: usize) -> Result<(), String> {
-        let mut bytes = Vec::with_capacity(entries * (ENTRY.len() + 12));
+        use std::os::unix::fs::FileExt;
+        let mut bytes = vec![0; 24];
         for _ in 0..entries {
-            bytes.extend_from_slice(&self.next.to_be_bytes());
-            bytes.extend_from_slice(&(ENTRY.len() as u32).to_be_bytes());
+            bytes.extend_from_slice(&(ENTRY.len() as u32).to_le_bytes());
             bytes.extend_from_slice(&ENTRY);
-            self.next += 1;
         }
-        self.file.write_all(&bytes).map_err(|error| error.to_string())?;
+        let crc = crc32fast::hash(&bytes[24..]);
+        bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.next.to_le_bytes());
+        let crc = crc32fast::hash(&bytes[..20]);
+        bytes[20..24].copy_from_slice(&crc.to_le_bytes());
+        if self.offset + bytes.len() as u64 > SEGMENT_BYTES {
+            self.number += 1;
+            self.file = Segments::begin(&self.folder, self.number)?;
+            self.offset = 0;
+        }
+        self.file.write_all_at(&bytes, self.offset).map_err(|error| error.to_string())?;
+        self.offset += bytes.len() as u64;
+        self.next += entries as u64;
         self.file.sync_data().map_err(|error| error.to_string())
     }
 }
@@ -91,8 +125,8 @@ pub(crate) fn run(order: &Order) -> Result<Report, String> {
     let folder = Folder::new()?;
     let file = |name: &str| File::create(folder.0.join(name)).map_err(|error| error.to_string());
     let mut engines: Vec<(&str, Box<dyn Engine>)> = vec![
+        ("segments", Box::new(Segments::open(&folder.0.join("segments"))?)),
         ("sled with sync", Box::new(Sled::open(&folder.0.join("sled"))?)),
-        ("append file", Box::new(Append { file: file("append")?, next: 0 })),
         ("fdatasync 4 KiB", Box::new(Block(file("block")?))),
     ];
     let numbers = ["CPU us/entry", "entries/s", "p50 ms", "p99 ms"];
@@ -151,10 +185,13 @@ mod tests {
     #[test]
     fn every_engine_keeps_what_it_was_given() {
         let folder = Folder::new().expect("a folder");
-        let path = folder.0.join("append");
-        let mut append = Append { file: File::create(&path).expect("a file"), next: 0 };
-        append.append(3).expect("written");
-        assert_eq!(std::fs::metadata(&path).expect("there").len(), 3 * (256 + 12));
+        let mut segments = Segments::open(&folder.0.join("segments")).expect("a file");
+        for _ in 0..130 {
+            segments.append(128).expect("written");
+        }
+        let files = std::fs::read_dir(&segments.folder).expect("a folder").count();
+        assert_eq!((files, segments.next), (2, 130 * 128));
+        assert_eq!(segments.offset, 5 * (24 + 128 * 260), "the 126th batch begins a file");
         let mut sled = Sled::open(&folder.0.join("sled")).expect("a database");
         sled.append(3).expect("written");
         assert_eq!(sled.db.len(), 3);

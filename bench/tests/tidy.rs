@@ -92,7 +92,7 @@ const FILE_ARROWS: &[(&str, &[&str])] = &[
 /// Dependencies that a part of the tree hides: name, and the paths that may name it.
 const HIDDEN: &[(&str, &[&str])] = &[
     ("openraft", &["agent-linux/src/raft/"]),
-    ("sled", &["agent-linux/src/raft/log", "bench/"]),
+    ("sled", &["agent-linux/src/raft/log/facts", "bench/"]),
     ("aes_gcm", &["agent-core/src/gossip/seal/key"]),
     ("foca", &["agent-core/src/gossip/pool", "agent-core/src/gossip/codec"]),
     ("smoltcp", &["agent-arm/"]),

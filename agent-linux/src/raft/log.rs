@@ -1,38 +1,43 @@
-//! The log on disk: the only place that names sled.
+//! The log on disk.
 //!
 //! ```text
-//! <dir>/log/          sled; tree `log`: u64 index · u16 chunk (big-endian) -> entry, in chunks
-//!                           tree `meta`: id, vote, committed, purged
+//! <dir>/entries/      the entries, in segments that are appended to
+//! <dir>/log/          what is small and rarely written: id, vote, purged, newest segment
 //! <dir>/vote          the vote once more, in a small file of its own
 //! <dir>/id            the raft id once more
+//!
+//! open                opens all of it; takes over what a former version left
+//! chain frame         the segments · their bytes, and where a log ends
+//! facts               the only place that names sled
 //! ```
 //!
 //! # What survives a power cut
 //!
-//! sled's `flush` hands its writes to the disk with `sync_file_range`, which flushes neither the
-//! disk's cache nor the file's metadata. So a second handle on sled's only data file is kept and
-//! `sync_data` is called on it after every flush; fdatasync acts on the inode, whoever wrote.
-//! Values are cut into chunks far below the size at which sled would put them into other files. One
-//! thread writes: it takes everything that waits, writes it as one batch, flushes, syncs, and only
-//! then reports. Hence whatever was reported is on disk. What was not reported may be there in
-//! whole batches or not at all.
+//! One thread writes: it takes everything that waits, writes it as one frame, syncs it with
+//! fdatasync, and only then reports. Hence whatever was reported is on disk. What was not reported
+//! may be there as a whole or not at all.
 //!
-//! Between two flushes sled may rewrite a segment whose newer copy our sync has not yet covered.
-//! What that could damage is found on opening: every value carries a CRC-32, the entries must be
-//! without gaps, and id and vote must agree with their second copies. A log that fails this is
-//! *damaged*. It is never repaired by leaving entries out: a server that forgot entries or votes
-//! could break the promise it gave under its id. The caller sets the directory aside and begins
-//! with a new id.
+//! On opening, every frame of every segment is checked, entries must be without gaps, the newest
+//! segment must be there, and id and vote must agree with their second copies. A log that fails
+//! this is *damaged*. It is never repaired by leaving entries out: a server that forgot entries or
+//! votes could break the promise it gave under its id. The caller sets the directory aside and
+//! begins with a new id. What a crash can leave in the middle of an append is told apart from
+//! damage (see `frame`) and cut off.
 //!
 //! After the first failed write (a full disk, say) nothing more is written, and every later write
 //! fails with the same reason: after a failed sync the state of the page cache is unknown.
 
-mod tree;
+mod chain;
+mod facts;
+mod frame;
+mod open;
 
 use super::disk;
 use super::entry::{Entry, LogId, Vote};
+use chain::{Chain, Tail};
+use facts::{Facts, PURGED, VOTE};
+use frame::Frame;
 use openraft::storage::LogFlushed;
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::mpsc;
@@ -40,24 +45,21 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
-use tree::{Trees, insert};
 
-/// Bytes of sled's page cache.
-const CACHE_BYTES: u64 = 4 * 1024 * 1024;
+pub(super) use chain::check;
+pub(super) use frame::ENTRY_BYTES_MAX;
+
+/// Bytes of a segment; one that is begun with a longer frame is longer.
+const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Jobs that one write to the disk covers at most.
 const GROUP_MAX: usize = 256;
 
-/// How long to wait for another process (a former run of this server) to let go of the files.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of entries in one frame, unless a single one is longer.
+const GROUP_BYTES_MAX: u64 = 1024 * 1024;
 
 /// How often what is committed is written: it is only a hint, so not with every entry.
 const HINT_INTERVAL: Duration = Duration::from_millis(250);
-
-const ID: &str = "id";
-const VOTE: &str = "vote";
-const COMMITTED: &str = "committed";
-const PURGED: &str = "purged";
 
 /// Why the log could not be opened, read or written.
 #[derive(Clone, Debug)]
@@ -78,18 +80,6 @@ impl std::fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
-
-impl From<sled::Error> for Fault {
-    fn from(error: sled::Error) -> Self {
-        match error {
-            sled::Error::Io(error) => Self::Io(error.to_string()),
-            sled::Error::Corruption { .. }
-            | sled::Error::CollectionNotFound(_)
-            | sled::Error::Unsupported(_)
-            | sled::Error::ReportableBug(_) => Self::Damaged(error.to_string()),
-        }
-    }
-}
 
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Self {
@@ -148,7 +138,7 @@ pub(super) struct Found {
 
 /// The log on disk.
 pub(super) struct Disk {
-    trees: Trees,
+    chain: Chain,
     jobs: mpsc::Sender<Job>,
     committed: Arc<Mutex<Option<LogId>>>,
     writer: Option<JoinHandle<()>>,
@@ -161,23 +151,14 @@ impl Disk {
     ///
     /// [`Fault::Io`] if it cannot be read or written; [`Fault::Damaged`] if it must be set aside.
     pub(super) fn open(dir: &Path, fresh_id: u64) -> Result<(Self, Found), Fault> {
-        disk::make_dir(dir)?;
-        let path = dir.join("log");
-        let existed = path.join("db").exists();
-        remove_half_made_snapshots(&path)?;
-        let db = open_sled(&path)?;
-        let trees = Trees { log: db.open_tree("log")?, meta: db.open_tree("meta")?, db };
-        let sync = File::open(path.join("db"))?;
-        let found = trees.recover(dir, existed, fresh_id)?;
-        trees.db.flush()?;
-        sync.sync_all()?;
-        disk::sync_dir(&path)?;
-        disk::sync_dir(dir)?;
+        let (facts, tail, found) = open::open(dir, fresh_id)?;
+        let chain = tail.chain();
         let committed = Arc::new(Mutex::new(found.committed));
         let (jobs, queue) = mpsc::channel();
         let writer = Writer {
-            trees: trees.clone(),
-            sync,
+            facts,
+            tail,
+            frame: Frame::default(),
             vote_file: dir.join(VOTE),
             committed: Arc::clone(&committed),
             hint: Hint { written: found.committed, at: Instant::now() },
@@ -186,7 +167,7 @@ impl Disk {
             .name("raft-log".into())
             .spawn(move || writer.run(&queue))
             .map_err(|error| Fault::Io(format!("cannot start the log writer: {error}")))?;
-        Ok((Self { trees, jobs, committed, writer: Some(writer) }, found))
+        Ok((Self { chain, jobs, committed, writer: Some(writer) }, found))
     }
 
     /// Queues a change; `done` is told once it is on disk.
@@ -196,8 +177,8 @@ impl Disk {
         }
     }
 
-    /// Notes what is committed; written along with the next change, so it may be lost. That costs
-    /// only time: the leader says again what is committed.
+    /// Notes what is committed; written along with entries, so it may be lost. That costs only
+    /// time: the leader says again what is committed.
     pub(super) fn note_committed(&self, committed: Option<LogId>) {
         *self.committed.lock().expect("no holder panics") = committed;
     }
@@ -210,7 +191,7 @@ impl Disk {
         end: u64,
         bytes_max: usize,
     ) -> Result<Vec<(Entry, usize)>, Fault> {
-        self.trees.read(start, end, bytes_max)
+        self.chain.read(start, end, bytes_max)
     }
 
     /// Writes what is queued and lets go of the files.
@@ -223,50 +204,12 @@ impl Disk {
     }
 }
 
-/// Waits for a former run to let go of the files.
-fn open_sled(path: &Path) -> Result<sled::Db, Fault> {
-    let config = sled::Config::new()
-        .path(path)
-        .cache_capacity(CACHE_BYTES)
-        .flush_every_ms(None)
-        .mode(sled::Mode::HighThroughput);
-    let deadline = Instant::now() + LOCK_TIMEOUT;
-    loop {
-        match config.open() {
-            Ok(db) => return Ok(db),
-            Err(sled::Error::Io(error)) if error.to_string().contains("lock") => {
-                if Instant::now() >= deadline {
-                    let path = path.display();
-                    return Err(Fault::Io(format!("{path} is used by another process")));
-                }
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// Removes the sled snapshots that a crash left half-made: sled would refuse to open over them, and
-/// the data file has everything that they had.
-fn remove_half_made_snapshots(path: &Path) -> io::Result<()> {
-    let listing = match std::fs::read_dir(path) {
-        Ok(listing) => listing,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    for file in listing {
-        let path = file?.path();
-        if path.extension().is_some_and(|extension| extension == "generating") {
-            std::fs::remove_file(path)?;
-        }
-    }
-    Ok(())
-}
-
 /// The one thread that writes.
 struct Writer {
-    trees: Trees,
-    sync: File,
+    facts: Arc<Facts>,
+    tail: Tail,
+    /// What is to be written next.
+    frame: Frame,
     vote_file: std::path::PathBuf,
     committed: Arc<Mutex<Option<LogId>>>,
     hint: Hint,
@@ -298,53 +241,79 @@ impl Writer {
         // Best effort: what is committed is only a hint, everything else was synced before.
         self.hint.at -= HINT_INTERVAL;
         if failed.is_none()
-            && let Err(fault) = self.write(Vec::new())
+            && let Some(hint) = self.hint()
         {
-            tracing::warn!("raft log: {fault}");
+            self.frame.begin(self.tail.next(), &hint);
+            if let Err(fault) = self.tail.append(&mut self.frame) {
+                tracing::warn!("raft log: {fault}");
+            }
         }
     }
 
-    /// Writes a group of changes and syncs once.
+    /// Makes a group of changes, in their order.
     fn write(&mut self, changes: Vec<Change>) -> Result<(), Fault> {
-        let mut batch = sled::Batch::default();
         for change in changes {
             match change {
                 Change::Append(entries) => {
                     for (index, bytes) in entries {
-                        insert(&mut batch, index, &bytes);
+                        self.add(index, &bytes)?;
                     }
                 }
                 Change::Truncate(since) => {
-                    self.trees.log.apply_batch(std::mem::take(&mut batch))?;
-                    self.trees.remove(since, u64::MAX)?;
+                    self.flush()?;
+                    self.tail.truncate(since)?;
                 }
                 Change::Purge(upto) => {
-                    self.trees.log.apply_batch(std::mem::take(&mut batch))?;
-                    self.trees.set_meta(PURGED, &upto)?;
-                    self.trees.remove(0, upto.index + 1)?;
+                    self.flush()?;
+                    self.facts.set(PURGED, &upto)?;
+                    self.tail.purge(upto.index + 1)?;
                 }
                 Change::Vote(vote) => {
-                    self.trees.set_meta(VOTE, &vote)?;
+                    self.facts.set(VOTE, &vote)?;
                     let bytes = postcard::to_stdvec(&vote).expect("a vector takes any vote");
                     disk::write_sealed(&self.vote_file, &bytes)?;
                 }
             }
         }
-        self.trees.log.apply_batch(batch)?;
-        self.write_committed()?;
-        self.trees.db.flush()?;
-        self.sync.sync_data()?;
+        self.flush()
+    }
+
+    /// Adds an entry to the frame that is written next.
+    fn add(&mut self, index: u64, bytes: &[u8]) -> Result<(), Fault> {
+        if bytes.len() > ENTRY_BYTES_MAX {
+            return Err(Fault::Io(format!("entry {index} is too long: {} bytes", bytes.len())));
+        }
+        let follows = self.frame.first() + u64::from(self.frame.count()) == index;
+        let fits = self.frame.sealed_bytes() + bytes.len() as u64 <= GROUP_BYTES_MAX;
+        if !follows || !fits {
+            self.flush()?;
+        }
+        if self.frame.count() == 0 {
+            let hint = self.hint().unwrap_or_default();
+            self.frame.begin(index, &hint);
+        }
+        self.frame.push(bytes);
         Ok(())
     }
 
-    /// Writes what is committed now and then.
-    fn write_committed(&mut self) -> Result<(), Fault> {
-        let committed = *self.committed.lock().expect("no holder panics");
-        if committed == self.hint.written || self.hint.at.elapsed() < HINT_INTERVAL {
+    /// Writes the frame, if there is anything in it, and syncs it.
+    fn flush(&mut self) -> Result<(), Fault> {
+        if self.frame.count() == 0 {
             return Ok(());
         }
+        self.tail.append(&mut self.frame)?;
+        self.frame.clear();
+        Ok(())
+    }
+
+    /// What is committed, encoded, if it is to be written again.
+    fn hint(&mut self) -> Option<Vec<u8>> {
+        let committed = *self.committed.lock().expect("no holder panics");
+        if committed == self.hint.written || self.hint.at.elapsed() < HINT_INTERVAL {
+            return None;
+        }
         self.hint = Hint { written: committed, at: Instant::now() };
-        committed.map_or(Ok(()), |committed| self.trees.set_meta(COMMITTED, &committed))
+        committed.map(|committed| postcard::to_stdvec(&committed).expect("a vector takes any id"))
     }
 }
 

@@ -14,7 +14,7 @@
 //! apply         StateMachine as openraft sees it: an index for every command
 //! machine       the store as StateMachine
 //! storage       the log as openraft sees it: tail in memory
-//! log           the log on disk: the only place that names sled
+//! log           the log on disk: entries in segments, what is small in sled
 //! snapshot      snapshot files
 //! disk          small durable files, free space
 //! timing entry  timings by multiplier · types that openraft is told
@@ -80,6 +80,9 @@ use timing::Timing;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+/// Bytes of a command at most: what shares its entry needs room besides.
+const COMMAND_BYTES_MAX: usize = log::ENTRY_BYTES_MAX - 1024 * 1024;
+
 /// What the log is applied to. Calls come one at a time, in log order.
 pub trait StateMachine: Send + Sync + 'static {
     /// Applies one command. The answer goes to whoever proposed it here.
@@ -99,6 +102,12 @@ pub trait StateMachine: Send + Sync + 'static {
     ///
     /// Those of `from`, or `InvalidData`; the node then stops.
     fn restore(&self, from: &mut dyn io::Read) -> io::Result<()>;
+}
+
+/// Reads a segment of the log from memory as a start does; tells how many entries are in it if it
+/// is sound. For the fuzzer.
+pub fn check_segment(bytes: &[u8]) -> Option<u64> {
+    log::check(bytes)
 }
 
 /// A frozen state, to be written once.
@@ -258,6 +267,11 @@ impl Raft {
         &self,
         command: Vec<u8>,
     ) -> Result<Result<Reply, request::Error>, request::Error> {
+        if command.len() > COMMAND_BYTES_MAX {
+            let (long, most) = (command.len(), COMMAND_BYTES_MAX);
+            let text = format!("a change of {long} bytes is more than the {most} of the raft log");
+            return Err(request::Error::with(Kind::Failed, text));
+        }
         if let Some(space) = &self.node.space {
             space.check().map_err(|text| request::Error::with(Kind::Failed, text))?;
         }

@@ -170,19 +170,40 @@ async fn a_vote_lost_in_one_place_is_found_in_the_other() {
 
 #[tokio::test]
 async fn a_damaged_or_half_lost_log_is_never_opened() {
-    for lose in ["log", "id"] {
+    for lose in ["log", "entries", "id", "entries/0000000000000001.seg"] {
         let dir = Dir::new();
         let (mut log, _) = open(&dir.0);
         log.save_vote(&Vote::new(1, 7)).await.unwrap();
         log.blocking_append([entry(1, 0, 10), entry(1, 1, 10)]).await.unwrap();
         log.close();
         let lost = dir.0.join(lose);
-        match lose {
-            "log" => std::fs::remove_dir_all(&lost).unwrap(),
-            _ => std::fs::remove_file(&lost).unwrap(),
+        match lost.is_dir() {
+            true => std::fs::remove_dir_all(&lost).unwrap(),
+            false => std::fs::remove_file(&lost).unwrap(),
         }
         assert!(matches!(Disk::open(&dir.0, 43), Err(Fault::Damaged(_))), "{lose}");
     }
+}
+
+#[tokio::test]
+async fn after_a_failed_write_nothing_is_acknowledged_until_a_restart() {
+    let dir = Dir::new();
+    let (mut log, _) = open(&dir.0);
+    log.save_vote(&Vote::new(1, 7)).await.unwrap();
+    log.blocking_append([entry(1, 0, 3_000_000)]).await.unwrap();
+    let (entries, elsewhere) = (dir.0.join("entries"), dir.0.join("elsewhere"));
+    std::fs::rename(&entries, &elsewhere).unwrap();
+    // There is no room for it in the segment, and no place for another.
+    log.blocking_append([entry(1, 1, 3_000_000)]).await.unwrap_err();
+    std::fs::rename(&elsewhere, &entries).unwrap();
+    log.blocking_append([entry(1, 2, 10)]).await.unwrap_err();
+    log.save_vote(&Vote::new(2, 7)).await.unwrap_err();
+    log.close();
+    let (mut log, _) = open(&dir.0);
+    assert_eq!(log.last(), Some(log_id(1, 7, 0)));
+    assert_eq!(log.read_vote().await.unwrap(), Some(Vote::new(1, 7)));
+    log.blocking_append([entry(1, 1, 10)]).await.unwrap();
+    log.close();
 }
 
 #[tokio::test]
