@@ -164,6 +164,57 @@ fn the_command_line_speaks_https_to_whom_it_trusts() {
     }
 }
 
+/// Whether Consul's own command can be run.
+fn has_consul() -> bool {
+    Command::new("consul").arg("version").output().is_ok_and(|output| output.status.success())
+}
+
+#[test]
+fn consuls_command_line_and_reeves_speak_https_to_each_others_agents() {
+    if !has_consul() {
+        eprintln!("no consul command here: nothing to speak to");
+        return;
+    }
+    let reeve = env!("CARGO_BIN_EXE_reeve");
+    for (served, asks) in [("consul", reeve), (reeve, "consul")] {
+        let authority = Authority::new("authority");
+        let mut cluster = Cluster::loopback();
+        server(&mut cluster, &authority, "verify_incoming_https = true");
+        authority.issue("client", &["client"]);
+        cluster.agents[0].run_by(vec![served.to_owned()]);
+        cluster.start(0);
+        cluster.until_leader();
+        let address = url(&cluster.agents[0]);
+        let path = |file: &str| authority.path(file).display().to_string();
+        let snapshot = path("backup.snap");
+        let ask = |pair: &str, words: &[&str]| {
+            let mut command = Command::new(asks);
+            command.args(words).env("CONSUL_HTTP_ADDR", &address).stdin(Stdio::null());
+            command.env("CONSUL_CACERT", path("ca.pem"));
+            if !pair.is_empty() {
+                command.env("CONSUL_CLIENT_CERT", path(&format!("{pair}.pem")));
+                command.env("CONSUL_CLIENT_KEY", path(&format!("{pair}.key")));
+            }
+            let output = command.output().expect("the command runs");
+            let told = [output.stdout, output.stderr].concat();
+            (output.status.success(), String::from_utf8_lossy(&told).into_owned())
+        };
+        for (words, wanted) in [
+            (["kv", "put", "a", "told"].as_slice(), "Success! Data written to: a"),
+            (&["kv", "get", "a"], "told"),
+            (&["members"], "secure"),
+            (&["snapshot", "save", &snapshot], "Saved and verified snapshot to index"),
+            (&["snapshot", "restore", &snapshot], "Restored snapshot"),
+            (&["lock", "l", "echo", "locked"], "locked"),
+        ] {
+            let (well, told) = ask("client", words);
+            assert!(well && told.contains(wanted), "{asks} to {served}: {words:?}: {told}");
+        }
+        let (well, told) = ask("", &["kv", "get", "a"]);
+        assert!(!well, "{asks} to {served} without a certificate: {told}");
+    }
+}
+
 #[test]
 fn who_does_not_shake_hands_in_time_is_let_go() {
     let authority = Authority::new("authority");

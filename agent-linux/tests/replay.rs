@@ -5,7 +5,8 @@
 //! agent (`client`), new for each file:
 //!
 //! ```text
-//! >>> client PUT /v1/kv/a              agent, method, path; or CLI, DNS, FILTER and what they take
+//! >>> client PUT /v1/kv/a              agent, method, path; or CLI, FAULT, DNS, FILTER or KEYS
+//!                                      and what they are about
 //! hello                                the body; {x*3} stands for xxx
 //! <<<                                  what Consul answers
 //! === index of a missing key           instead: what Reeve answers, for a reason in README's table
@@ -13,7 +14,8 @@
 //!
 //! A step may end in ` -> name`, which keeps the answer's first UUID, or else its first modify
 //! index, or else its content hash, for later steps as `{name}`, or in ` ~ text`: it is asked
-//! again until the answer has this text in it.
+//! again until the answer has this text in it. `{tmp}` is a folder; a body `@name` is a file there,
+//! and `answer.snap` there is the last answer that was packed.
 //!
 //! `REEVE_UNDER_TEST=consul REEVE_RECORD=1` writes Consul's answers down anew.
 
@@ -26,7 +28,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use support::answer::{UUID, lines, look_up, mask, page, pattern};
 use support::cluster::{Agent, Cluster};
-use support::{PATIENCE, eventually};
+use support::{Folder, PATIENCE, eventually};
 
 /// One question with the answers on file.
 struct Step {
@@ -85,6 +87,7 @@ impl Step {
 struct Talk {
     cluster: Cluster,
     names: HashMap<String, String>,
+    folder: Folder,
 }
 
 impl Talk {
@@ -104,7 +107,7 @@ impl Talk {
             let told = answer.matches("consul-network-segment").count();
             if told == cluster.agents.len() { Ok(()) } else { Err(answer) }
         });
-        Talk { cluster, names: HashMap::new() }
+        Talk { cluster, names: HashMap::new(), folder: Folder::new("talk") }
     }
 
     fn agent(&self, name: &str) -> &Agent {
@@ -114,7 +117,7 @@ impl Talk {
 
     /// Puts kept names, addresses and repetitions into a text.
     fn fill(&self, text: &str) -> String {
-        let mut text = text.to_string();
+        let mut text = text.replace("{tmp}", &self.folder.path().display().to_string());
         for (name, value) in &self.names {
             text = text.replace(&format!("{{{name}}}"), value);
         }
@@ -134,9 +137,23 @@ impl Talk {
         let (ask, body) = (self.fill(&step.ask), self.fill(&step.body));
         match ask.split_once(' ').expect("a method and what it is about") {
             ("CLI", line) => run_verb(agent, line, &body),
+            ("FAULT", line) => fail_verb(agent, line),
+            ("KEYS", path) => keys(agent, path),
             ("DNS", question) => look_up(agent, question, None),
             ("FILTER", question) => sift(agent, question),
-            (method, path) => page(&agent.http().request(method, path, body.as_bytes())),
+            (method, path) => {
+                let file = body.strip_prefix('@').map(|name| self.folder.path().join(name));
+                let body = match file {
+                    Some(file) => std::fs::read(file).expect("a file"),
+                    None => body.into_bytes(),
+                };
+                let answer = agent.http().request(method, path, &body);
+                if answer.header("content-type") == Some("application/x-gzip") {
+                    let file = self.folder.path().join("answer.snap");
+                    std::fs::write(file, &answer.body).expect("a file");
+                }
+                page(&answer)
+            }
         }
     }
 
@@ -156,7 +173,7 @@ impl Talk {
     }
 
     fn mask(&self, text: &str) -> String {
-        let mut text = text.to_string();
+        let mut text = text.replace(&self.folder.path().display().to_string(), "<tmp>");
         for (name, id) in self.names.iter().filter(|(_, id)| pattern(UUID).is_match(id)) {
             text = text.replace(id, &format!("<{name}>"));
         }
@@ -225,6 +242,46 @@ fn run_verb(agent: &Agent, line: &str, input: &str) -> String {
     format!("exit {code}\n{}{}", text(&output.stdout), text(&output.stderr))
 }
 
+/// Paths of all values in a JSON answer; of a list, those of its first.
+fn keys(agent: &Agent, path: &str) -> String {
+    fn walk(value: &Value, path: &str, out: &mut String) {
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    walk(value, &format!("{path}.{name}"), out);
+                }
+            }
+            Value::Array(rows) if rows.first().is_some_and(Value::is_object) => {
+                walk(&rows[0], &format!("{path}[]"), out);
+            }
+            _ => {
+                let _ = writeln!(out, "{path}");
+            }
+        }
+    }
+    let answer = agent.http().get(path);
+    let mut out = format!("{}\n", answer.status);
+    walk(&answer.json(), "", &mut out);
+    out
+}
+
+/// Exit code of a verb, and what it says where; usage texts are each program's own.
+fn fail_verb(agent: &Agent, line: &str) -> String {
+    let words: Vec<&str> = line.split(' ').map(|word| word.trim_matches('\'')).collect();
+    let output = agent.cli(&words);
+    let mut out = format!("exit {}\n", output.status.code().unwrap_or(-1));
+    for (stream, bytes) in [("out", &output.stdout), ("err", &output.stderr)] {
+        let text = String::from_utf8_lossy(bytes);
+        let text = pattern(r"(?m)^Usage:\n(?:  .*\n)+").replace_all(&text, "Usage:\n<flags>\n");
+        let text = pattern(r"(?s)Usage: (?:consul|reeve) ([^\n]*)\n.*")
+            .replace_all(&text, "Usage: <program> $1\n<help>\n");
+        for line in text.lines() {
+            let _ = writeln!(out, "{}", format!("{stream}: {line}").trim_end());
+        }
+    }
+    out
+}
+
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/recorded")
 }
@@ -285,6 +342,6 @@ macro_rules! conversations {
 }
 
 conversations!(
-    agent cached catalog command coordinate dns event filter inside kv operator own query session
-    snapshot txn
+    agent cached catalog command coordinate dns event fault filter inside kv operator own query
+    session snapshot txn
 );

@@ -17,7 +17,7 @@ const FLAGS: &[Flag] = &[
     texts("config-dir", "Directory of configuration files, read by name. May be repeated."),
     texts("config-file", "Configuration file in JSON or HCL. May be repeated."),
     text("config-format", "Format of all files whatever their names: hcl or json."),
-    switch("dev", "Runs one server at once that keeps nothing, for development."),
+    switch("dev", "Runs one server at once that keeps nothing, for development.").reasoned(),
     texts("hcl", "A piece of configuration in HCL. May be repeated."),
 ];
 
@@ -48,15 +48,20 @@ impl Verb for Agent {
         let setting = |setting: &setting::Setting| {
             let takes = match setting.kind {
                 Kind::Bool => Takes::Switch,
+                Kind::Int | Kind::Port => Takes::Whole,
                 Kind::TextMap => Takes::Text("key:value"),
                 _ => Takes::Text("value"),
             };
-            setting.flag.map(|name| Flag { name, takes, doc: setting.doc })
+            setting.flag.map(|name| Flag { name, takes, reasoned: true, doc: setting.doc })
         };
         let mut flags: Vec<Flag> = setting::all().filter_map(setting).collect();
         flags.extend(FLAGS);
         flags.sort_by_key(|flag| flag.name);
         flags
+    }
+
+    fn misparsed(&self) -> Option<&'static str> {
+        Some("==> error parsing flags: ")
     }
 
     fn run(&self, call: &mut Call<'_>) -> Result<(), Failure> {
@@ -74,7 +79,8 @@ impl Verb for Agent {
 /// Turns flags to sources.
 fn sources(given: &Given) -> Result<Sources, Failure> {
     let mut sources = Sources { dev: given.on("dev"), ..Sources::default() };
-    sources.format = validate::format(given.text("config-format"))?;
+    sources.format = validate::format(given.text("config-format"))
+        .map_err(|fault| failure(format!("==> config: {}", fault.text)))?;
     for (name, value) in given.all() {
         match *name {
             "config-file" | "config-dir" => sources.paths.push(PathBuf::from(value)),

@@ -3,9 +3,8 @@
 use serde_json::Value;
 
 use super::client::{get, put};
-use super::flag::{Flag, Takes, count, span, text};
+use super::flag::{Flag, count, span, switch, text};
 use super::{Api, Call, Failure, Spec, Verb, failure};
-use crate::config::go_bool;
 
 /// Help of the family.
 pub(super) const HELP: &str = "Usage: reeve operator autopilot <subcommand> [options]
@@ -32,22 +31,21 @@ const GET: Spec = Spec {
     flags: &[],
 };
 
-/// Makes a flag with a boolean value of its own.
-const fn choice(name: &'static str, doc: &'static str) -> Flag {
-    Flag { name, takes: Takes::Text("true|false"), doc }
-}
-
 const SET_FLAGS: &[Flag] = &[
-    choice("cleanup-dead-servers", "Whether dead servers are removed when new ones come."),
-    choice("disable-upgrade-migration", "Of Consul Enterprise; kept without effect."),
-    span("last-contact-threshold", "Silence that a healthy server may have, such as `200ms`."),
-    count("max-trailing-logs", "Log entries that a healthy server may lag behind the leader."),
-    count("min-quorum", "Servers below which none is removed."),
+    switch("cleanup-dead-servers", "Whether dead servers are removed when new ones come.")
+        .reasoned(),
+    switch("disable-upgrade-migration", "Of Consul Enterprise; kept without effect.").reasoned(),
+    span("last-contact-threshold", "Silence that a healthy server may have, such as `200ms`.")
+        .reasoned(),
+    count("max-trailing-logs", "Log entries that a healthy server may lag behind the leader.")
+        .reasoned(),
+    count("min-quorum", "Servers below which none is removed.").reasoned(),
     text("redundancy-zone-tag", "Of Consul Enterprise; kept without effect."),
     span(
         "server-stabilization-time",
         "Time that a server must be healthy before it votes, such as `10s`.",
-    ),
+    )
+    .reasoned(),
     text("upgrade-version-tag", "Of Consul Enterprise; kept without effect."),
 ];
 
@@ -84,6 +82,10 @@ impl Verb for GetConfig {
         &GET
     }
 
+    fn misparsed(&self) -> Option<&'static str> {
+        Some("Failed to parse args: ")
+    }
+
     fn run(&self, call: &mut Call<'_>) -> Result<(), Failure> {
         let found: Value = call
             .client()?
@@ -107,6 +109,10 @@ impl Verb for SetConfig {
         &SET
     }
 
+    fn misparsed(&self) -> Option<&'static str> {
+        Some("Failed to parse args: ")
+    }
+
     fn run(&self, call: &mut Call<'_>) -> Result<(), Failure> {
         let fault =
             |what: String| failure(format!("Error setting Autopilot configuration: {what}"));
@@ -117,11 +123,7 @@ impl Verb for SetConfig {
         for (field, flag) in FIELDS {
             let Some(given) = call.given.text(flag) else { continue };
             wanted[*field] = match &wanted[*field] {
-                Value::Bool(_) => {
-                    let on = go_bool(given);
-                    let why = || fault(format!("invalid boolean value {given:?} for -{flag}"));
-                    Value::Bool(on.ok_or_else(why)?)
-                }
+                Value::Bool(_) => Value::Bool(given == "true"),
                 Value::Number(_) => Value::from(given.parse::<u64>().unwrap_or_default()),
                 _ => Value::String(given.to_owned()),
             };

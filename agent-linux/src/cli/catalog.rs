@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::client::{Keep, Request, escape, get};
 use super::column::{LIST_GAP, PAIR_GAP, layout, row};
-use super::flag::{Flag, Given, switch, text, texts};
+use super::flag::{Flag, Given, pairs, switch, text, texts};
 use super::{Api, Call, Failure, Spec, Verb, failure};
 
 /// Help of the family.
@@ -38,7 +38,7 @@ pub(super) struct Services;
 
 const NAMESPACE: Flag = texts("namespace", "(Enterprise-only) Namespace to ask.");
 const NODE_META: Flag =
-    texts("node-meta", "Keeps nodes that have this key=value only. May be repeated.");
+    pairs("node-meta", "Keeps nodes that have this key=value only. May be repeated.");
 
 const DATACENTERS: Spec = Spec {
     path: "catalog datacenters",
@@ -190,8 +190,8 @@ impl Verb for Nodes {
         if call.given.on("detailed") {
             rows.push(row(["Node", "ID", "Address", "DC", "TaggedAddresses", "Meta"]));
             rows.extend(nodes.iter().map(|node| {
-                let meta = pairs(node.meta.as_ref().or(node.node_meta.as_ref()));
-                let tagged = pairs(node.tagged_addresses.as_ref());
+                let meta = joined(node.meta.as_ref().or(node.node_meta.as_ref()));
+                let tagged = joined(node.tagged_addresses.as_ref());
                 row([&node.node, &node.id, &node.address, &node.datacenter, &tagged, &meta])
             }));
         } else {
@@ -206,7 +206,7 @@ impl Verb for Nodes {
 }
 
 /// Writes pairs in one line.
-fn pairs(map: Option<&BTreeMap<String, String>>) -> String {
+fn joined(map: Option<&BTreeMap<String, String>>) -> String {
     let pair = |(name, value): (&String, &String)| format!("{name}={value}");
     map.map(|map| map.iter().map(pair).collect::<Vec<_>>().join(", ")).unwrap_or_default()
 }

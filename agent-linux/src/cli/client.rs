@@ -44,6 +44,7 @@ pub(super) fn flags(api: Api) -> Vec<Flag> {
             Flag {
                 name: "http-addr",
                 takes: Takes::Text("address"),
+                reasoned: false,
                 doc: "Address and port of the agent's HTTP API, or `unix://` and a path; or \
                       environment CONSUL_HTTP_ADDR. Default: http://127.0.0.1:8500.",
             },
@@ -54,7 +55,7 @@ pub(super) fn flags(api: Api) -> Vec<Flag> {
     };
     if api == Api::Servers {
         flags.push(texts("datacenter", "Datacenter to ask. Default: that of the agent."));
-        flags.push(switch("stale", "Lets any server answer, not only the leader."));
+        flags.push(switch("stale", "Lets any server answer, not only the leader.").reasoned());
         flags.sort_by_key(|flag| flag.name);
     }
     flags

@@ -140,6 +140,10 @@ impl Verb for Debug {
         &SPEC
     }
 
+    fn misparsed(&self) -> Option<&'static str> {
+        Some("==> Error parsing flags: ")
+    }
+
     fn run(&self, call: &mut Call<'_>) -> Result<(), Failure> {
         let plan = Plan::read(call)?;
         let about: Value = call.client()?.json(get("/v1/agent/self")).map_err(|error| {

@@ -1,19 +1,15 @@
 //! `event`: fires a user event.
 
-use super::client::{Keep, escape, put};
-use super::flag::{Flag, text};
+use super::client::{Keep, escape, get, put};
+use super::flag::{FILTERS, Flag, text};
 use super::{Api, Call, Failure, Spec, Verb, failure};
 use serde::Deserialize;
 
 /// Fires an event.
 pub(super) struct Event;
 
-const FLAGS: &[Flag] = &[
-    text("name", "Name of the event; required."),
-    text("node", "Regular expression for names of nodes; others do not see the event."),
-    text("service", "Regular expression for ids of services; nodes without one do not see it."),
-    text("tag", "Regular expression for a tag of such a service; needs -service."),
-];
+const NAME: Flag = text("name", "Name of the event; required.");
+const FLAGS: &[Flag] = &[NAME, FILTERS[0], FILTERS[1], FILTERS[2]];
 
 const SPEC: Spec = Spec {
     path: "event",
@@ -44,8 +40,7 @@ impl Verb for Event {
     }
 
     fn run(&self, call: &mut Call<'_>) -> Result<(), Failure> {
-        let given = |name| call.given.text(name).unwrap_or_default();
-        let name = given("name");
+        let name = call.given.text("name").unwrap_or_default();
         if name.is_empty() {
             return Err(call.misused("Event name must be specified"));
         }
@@ -54,23 +49,18 @@ impl Verb for Event {
             [payload] => payload.as_str(),
             _ => return Err(call.misused("Too many command line arguments.")),
         };
-        for filter in ["node", "service", "tag"] {
-            regex_lite::Regex::new(given(filter)).map_err(|error| {
-                failure(format!("Failed to compile {filter} filter regexp: {error}"))
-            })?;
-        }
-        if !given("tag").is_empty() && given("service").is_empty() {
-            return Err(failure("Cannot provide tag filter without service filter."));
-        }
+        let filters = call.filters()?;
+        let client = call.client()?;
+        // An agent that does not answer at all is told of as such.
+        client
+            .ok(get("/v1/agent/self"))
+            .map_err(|error| failure(format!("Error querying Consul agent: {error}")))?;
         let path = format!("/v1/event/fire/{}", escape(name, Keep::Path));
         let mut request = put(path, payload.as_bytes());
-        for filter in ["node", "service", "tag"] {
-            if !given(filter).is_empty() {
-                request = request.with(filter, given(filter));
-            }
+        for (filter, text) in filters {
+            request = request.with(filter, text);
         }
-        let fired: Fired = call
-            .client()?
+        let fired: Fired = client
             .json(request)
             .map_err(|error| failure(format!("Error firing event: {error}")))?;
         call.say(format!("Event ID: {}", fired.id))

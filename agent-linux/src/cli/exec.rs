@@ -5,7 +5,7 @@
 //! killed.
 
 use super::client::{Client, Error, Keep, Request, delete, escape, get, put};
-use super::flag::{Flag, span, switch, text};
+use super::flag::{FILTERS, Flag, span, switch, text};
 use super::{Api, Call, Failure, Spec, Verb, failure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -18,11 +18,11 @@ use std::time::{Duration, Instant};
 pub(super) struct Exec;
 
 const FLAGS: &[Flag] = &[
-    text("node", "Regular expression for names of nodes."),
+    FILTERS[0],
     text("prefix", "Where in the key-value store requests lie. Default: _rexec."),
-    text("service", "Regular expression for ids of services of a node."),
+    FILTERS[1],
     switch("shell", "Gives the command to a shell on the node. Default: true."),
-    text("tag", "Regular expression for a tag of such a service; needs -service."),
+    FILTERS[2],
     switch("verbose", "Tells of each step."),
     span("wait", "Silence after which no more is waited for. Default: 2s."),
     span(
@@ -73,11 +73,11 @@ impl Verb for Exec {
         let wait = call.given.span("wait").unwrap_or(Duration::from_secs(2));
         let replication = call.given.span("wait-repl").unwrap_or(Duration::from_millis(200));
         let job = job(call, wait)?;
-        check_filters(call)?;
+        let filters = call.filters()?;
         let client = call.client()?;
         let own: Value = client
             .json(get("/v1/agent/self"))
-            .map_err(|error| failure(format!("Failed to query Consul agent: {error}")))?;
+            .map_err(|error| failure(format!("Error querying Consul agent: {error}")))?;
         let datacenter = call.given.text("datacenter").unwrap_or_default();
         if !datacenter.is_empty() && own["Config"]["Datacenter"] != datacenter {
             return Err(elsewhere(&client));
@@ -87,7 +87,7 @@ impl Verb for Exec {
             .json(put("/v1/session/create", body.to_string().as_bytes()))
             .map_err(|error| failure(format!("Failed to create session: {error}")))?;
         let prefix = call.given.text("prefix").unwrap_or("_rexec").to_owned();
-        let run = Run { client, prefix, session: session.id };
+        let run = Run { client, prefix, session: session.id, filters };
         let result = run.follow(call, &job, wait, replication);
         run.clean();
         result
@@ -114,20 +114,6 @@ fn job(call: &mut Call<'_>, wait: Duration) -> Result<Value, Failure> {
     }
 }
 
-/// Checks the filters.
-fn check_filters(call: &Call<'_>) -> Result<(), Failure> {
-    let given = |name| call.given.text(name).unwrap_or_default();
-    for filter in ["node", "service", "tag"] {
-        regex_lite::Regex::new(given(filter)).map_err(|error| {
-            failure(format!("Failed to compile {filter} filter regexp: {error}"))
-        })?;
-    }
-    if !given("tag").is_empty() && given("service").is_empty() {
-        return Err(failure("Cannot provide tag filter without service filter."));
-    }
-    Ok(())
-}
-
 /// Says why nothing can be run in another datacenter.
 fn elsewhere(client: &Client) -> Failure {
     let why = match client.ok(get("/v1/health/service/consul").with("passing", "1")) {
@@ -143,6 +129,7 @@ struct Run {
     client: Client,
     prefix: String,
     session: String,
+    filters: Vec<(&'static str, String)>,
 }
 
 /// What the nodes said so far.
@@ -183,7 +170,7 @@ impl Run {
         }
         tell(call, "Uploaded remote execution spec".to_owned())?;
         std::thread::sleep(replication);
-        let event = self.fire(call).map_err(|e| failure(format!("Failed to fire event: {e}")))?;
+        let event = self.fire().map_err(|e| failure(format!("Failed to fire event: {e}")))?;
         tell(call, format!("Fired remote execution event: {event}"))?;
         let began = Instant::now();
         let tally = self.listen(call, wait)?;
@@ -198,13 +185,11 @@ impl Run {
     }
 
     /// Fires the event; answers its id.
-    fn fire(&self, call: &Call<'_>) -> Result<String, Error> {
+    fn fire(&self) -> Result<String, Error> {
         let payload = json!({"Prefix": self.prefix, "Session": self.session}).to_string();
         let mut request = put("/v1/event/fire/_rexec", payload.as_bytes());
-        for filter in ["node", "service", "tag"] {
-            if let Some(given) = call.given.text(filter).filter(|given| !given.is_empty()) {
-                request = request.with(filter, given);
-            }
+        for (filter, text) in &self.filters {
+            request = request.with(filter, text);
         }
         Ok(self.client.json::<Made>(request)?.id)
     }

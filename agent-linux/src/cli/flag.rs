@@ -5,6 +5,8 @@
 
 use crate::config::go_bool;
 use agent_core::time::parse_go;
+use std::collections::BTreeMap;
+use std::num::IntErrorKind;
 use std::time::Duration;
 
 /// One flag of a verb.
@@ -14,6 +16,9 @@ pub(super) struct Flag {
     pub(super) name: &'static str,
     /// What it takes.
     pub(super) takes: Takes,
+    /// Whether a value that it does not take is refused with the reason, as by Consul's own types
+    /// of flags; Go's say "parse error".
+    pub(super) reasoned: bool,
     /// What it does, one paragraph.
     pub(super) doc: &'static str,
 }
@@ -31,37 +36,59 @@ pub(super) enum Takes {
     Span,
     /// Any text; carries the name of the text in help.
     Text(&'static str),
+    /// A name and a value, `=` between them.
+    Pair,
+}
+
+impl Flag {
+    /// Makes a flag that refuses a value with the reason.
+    pub(super) const fn reasoned(mut self) -> Self {
+        self.reasoned = true;
+        self
+    }
 }
 
 /// Makes a switch.
 pub(super) const fn switch(name: &'static str, doc: &'static str) -> Flag {
-    Flag { name, takes: Takes::Switch, doc }
+    Flag { name, takes: Takes::Switch, reasoned: false, doc }
 }
 
 /// Makes a flag with a text.
 pub(super) const fn text(name: &'static str, doc: &'static str) -> Flag {
-    Flag { name, takes: Takes::Text("string"), doc }
+    Flag { name, takes: Takes::Text("string"), reasoned: false, doc }
 }
 
 /// Makes a flag with a text that may be given several times.
 pub(super) const fn texts(name: &'static str, doc: &'static str) -> Flag {
-    Flag { name, takes: Takes::Text("value"), doc }
+    Flag { name, takes: Takes::Text("value"), reasoned: false, doc }
 }
 
 /// Makes a flag with a number.
 pub(super) const fn count(name: &'static str, doc: &'static str) -> Flag {
-    Flag { name, takes: Takes::Count, doc }
+    Flag { name, takes: Takes::Count, reasoned: false, doc }
 }
 
 /// Makes a flag with a whole number, which may be negative.
 pub(super) const fn whole(name: &'static str, doc: &'static str) -> Flag {
-    Flag { name, takes: Takes::Whole, doc }
+    Flag { name, takes: Takes::Whole, reasoned: false, doc }
 }
 
 /// Makes a flag with a duration.
 pub(super) const fn span(name: &'static str, doc: &'static str) -> Flag {
-    Flag { name, takes: Takes::Span, doc }
+    Flag { name, takes: Takes::Span, reasoned: false, doc }
 }
+
+/// Makes a flag with a name and a value, `=` between them, that may be given several times.
+pub(super) const fn pairs(name: &'static str, doc: &'static str) -> Flag {
+    Flag { name, takes: Takes::Pair, reasoned: true, doc }
+}
+
+/// Flags that choose the nodes that an event reaches.
+pub(super) const FILTERS: [Flag; 3] = [
+    text("node", "Regular expression for names of nodes; others do not hear of it."),
+    text("service", "Regular expression for ids of services; nodes without one do not hear of it."),
+    text("tag", "Regular expression for a tag of such a service; needs -service."),
+];
 
 /// Flags as they were given, in order.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -81,6 +108,11 @@ impl Given {
     /// Lists the texts given.
     pub(super) fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0.iter().filter(move |(given, _)| *given == name).map(|(_, text)| text.as_str())
+    }
+
+    /// Lists the pairs given, in the order of their names; the last value of a name counts.
+    pub(super) fn pairs(&self, name: &str) -> BTreeMap<&str, &str> {
+        self.texts(name).filter_map(|pair| pair.split_once('=')).collect()
     }
 
     /// Finds the last number given.
@@ -155,9 +187,8 @@ pub(super) fn parse(flags: &[Flag], args: &[String]) -> Result<Parsed, String> {
             (Takes::Switch, Some(value)) => match go_bool(&value) {
                 Some(on) => on.to_string(),
                 None => {
-                    return Err(format!(
-                        "invalid boolean value {value:?} for -{name}: parse error"
-                    ));
+                    let why = refusal(flag, &value).unwrap_or_default();
+                    return Err(format!("invalid boolean value {value:?} for -{name}: {why}"));
                 }
             },
             (_, Some(value)) => value,
@@ -166,20 +197,42 @@ pub(super) fn parse(flags: &[Flag], args: &[String]) -> Result<Parsed, String> {
                 None => return Err(format!("flag needs an argument: -{name}")),
             },
         };
-        if !is_taken(flag.takes, &value) {
-            return Err(format!("invalid value {value:?} for flag -{name}: parse error"));
+        if let Some(why) = refusal(flag, &value) {
+            return Err(format!("invalid value {value:?} for flag -{name}: {why}"));
         }
         given.push((flag.name, value));
     }
 }
 
-/// Tells whether a value is of the kind that a flag takes.
-fn is_taken(takes: Takes, value: &str) -> bool {
-    match takes {
-        Takes::Switch | Takes::Text(_) => true,
-        Takes::Count => value.parse::<u64>().is_ok(),
-        Takes::Whole => value.parse::<i64>().is_ok(),
-        Takes::Span => parse_go(value).is_ok(),
+/// Says why a flag does not take a value, in Go's words; nothing if it does.
+fn refusal(flag: &Flag, value: &str) -> Option<String> {
+    let (parser, fault) = match flag.takes {
+        Takes::Text(_) => return None,
+        Takes::Pair if value.contains('=') => return None,
+        Takes::Pair => return Some(format!("Missing \"=\" value in argument: {value}")),
+        Takes::Span if parse_go(value).is_ok() => return None,
+        Takes::Span if flag.reasoned => return Some(format!("time: invalid duration {value:?}")),
+        Takes::Span => return Some("parse error".to_owned()),
+        Takes::Switch => ("ParseBool", go_bool(value).is_none().then_some(NOT_A_NUMBER)),
+        Takes::Count => ("ParseUint", value.parse::<u64>().err().map(|why| numeric(why.kind()))),
+        Takes::Whole => ("Atoi", value.parse::<i64>().err().map(|why| numeric(why.kind()))),
+    };
+    let fault = fault?;
+    Some(match (flag.reasoned, fault) {
+        (true, fault) => format!("strconv.{parser}: parsing {value:?}: {fault}"),
+        (false, NOT_A_NUMBER) => "parse error".to_owned(),
+        (false, fault) => fault.to_owned(),
+    })
+}
+
+/// What Go says of a text that is no value at all.
+const NOT_A_NUMBER: &str = "invalid syntax";
+
+/// Says what is wrong with a number.
+fn numeric(kind: &IntErrorKind) -> &'static str {
+    match kind {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+        _ => NOT_A_NUMBER,
     }
 }
 
@@ -191,6 +244,7 @@ fn taken(flag: &Flag) -> &'static str {
         Takes::Whole => "int",
         Takes::Span => "duration",
         Takes::Text(name) => name,
+        Takes::Pair => "key=value",
     }
 }
 
@@ -244,6 +298,10 @@ mod tests {
         count("index", "i"),
         whole("limit", "l"),
         span("wait", "t"),
+        switch("stale", "s").reasoned(),
+        count("lag", "g").reasoned(),
+        span("silence", "e").reasoned(),
+        pairs("meta", "m"),
     ];
 
     fn run(args: &[&str]) -> Result<(Given, Vec<String>), String> {
@@ -276,6 +334,12 @@ mod tests {
     }
 
     #[test]
+    fn pairs_are_merged_by_name() {
+        let (given, _) = run(&["-meta=a=1", "-meta", "b=x=y", "-meta=a=2"]).unwrap();
+        assert_eq!(given.pairs("meta"), BTreeMap::from([("a", "2"), ("b", "x=y")]));
+    }
+
+    #[test]
     fn numbers_and_durations_may_be_negative_where_go_takes_them() {
         let (given, _) = run(&["-limit=-1", "-wait=-1s"]).unwrap();
         assert_eq!((given.whole("limit"), given.nanos("wait")), (Some(-1), Some(-1_000_000_000)));
@@ -292,6 +356,28 @@ mod tests {
             (&["-index=x"], "invalid value \"x\" for flag -index: parse error"),
             (&["-limit=x"], "invalid value \"x\" for flag -limit: parse error"),
             (&["-wait=x"], "invalid value \"x\" for flag -wait: parse error"),
+            (
+                &["-limit=9999999999999999999"],
+                "invalid value \"9999999999999999999\" for flag -limit: value out of range",
+            ),
+            (
+                &["-stale=x"],
+                "invalid boolean value \"x\" for -stale: strconv.ParseBool: parsing \"x\": invalid \
+                 syntax",
+            ),
+            (
+                &["-lag=-1"],
+                "invalid value \"-1\" for flag -lag: strconv.ParseUint: parsing \"-1\": invalid \
+                 syntax",
+            ),
+            (
+                &["-silence=x"],
+                "invalid value \"x\" for flag -silence: time: invalid duration \"x\"",
+            ),
+            (
+                &["-meta=x"],
+                "invalid value \"x\" for flag -meta: Missing \"=\" value in argument: x",
+            ),
             (&["---wan"], "bad flag syntax: ---wan"),
             (&["-=x"], "bad flag syntax: -=x"),
             (&["-wan", "--help"], "help"),

@@ -95,12 +95,16 @@ impl Verb for Keyring {
         let client = call.client()?;
         let json = serde_json::json!({ "Key": body }).to_string();
         let request = match request {
-            None => get(PATH).with("local-only", local.to_string()),
+            None if local => get(PATH).with("local-only", "true"),
+            None => get(PATH),
             Some("POST") => post(PATH, json.as_bytes()),
             Some("PUT") => put(PATH, json.as_bytes()),
             Some(_) => delete(PATH).carrying(json.as_bytes()),
         };
-        let request = request.with("relay-factor", relay.to_string());
+        let request = match relay {
+            0 => request,
+            relay => request.with("relay-factor", relay.to_string()),
+        };
         if !list && !primary {
             return client.ok(request).map(|_| ()).map_err(fault);
         }

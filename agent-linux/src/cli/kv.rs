@@ -8,6 +8,7 @@ use super::client::{Client, Error, Keep, Request, delete, escape, get, put};
 use super::column::{PAIR_GAP, layout, row};
 use super::flag::{Flag, count, switch, text, texts};
 use super::{Api, Call, Failure, Spec, Verb, failure};
+use crate::config::field::go_base64;
 
 /// Help of the family.
 pub(super) const HELP: &str = "Usage: reeve kv <subcommand> [options] [args]
@@ -305,7 +306,8 @@ impl Put {
         if !call.given.on("base64") {
             return Ok((key, data));
         }
-        let decoded = BASE64.decode(data.trim_ascii());
+        let text = String::from_utf8_lossy(&data);
+        let decoded = go_base64(text.trim());
         let data =
             decoded.map_err(|e| failure(format!("Error! Cannot base 64 decode data: {e}")))?;
         Ok((key, data))
@@ -451,8 +453,7 @@ impl Verb for Import {
             .map_err(|error| failure(format!("Cannot unmarshal data: {error}")))?;
         let client = call.client()?;
         for Exported { key, flags, value } in tree {
-            let value = BASE64
-                .decode(value.as_bytes())
+            let value = go_base64(&value)
                 .map_err(|e| failure(format!("Error base 64 decoding value for key {key}: {e}")))?;
             let mut request = put(path(&key), &value);
             if flags != 0 {

@@ -27,8 +27,9 @@ impl Verb for Leave {
     fn run(&self, call: &mut Call<'_>) -> Result<(), Failure> {
         if !call.args.is_empty() {
             let args = call.args.join(" ");
-            let help = call.help.trim_end();
-            return Err(failure(format!("Error found unexpected args: [{args}]\n{help}")));
+            let help = call.help.trim_end().to_owned();
+            call.say(help)?;
+            return Err(failure(format!("Error found unexpected args: [{args}]")));
         }
         call.client()?
             .ok(put("/v1/agent/leave", &[]))

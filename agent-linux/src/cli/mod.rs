@@ -62,6 +62,11 @@ trait Verb: Sync {
         self.spec().flags.to_vec()
     }
 
+    /// Tells what a fault in the flags is said with once more, below the usage text, if it is.
+    fn misparsed(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Does it.
     fn run(&self, call: &mut Call<'_>) -> Result<(), Failure>;
 }
@@ -206,6 +211,23 @@ impl Call<'_> {
         failure(format!("{text}\n\n{}", self.help.trim_end()))
     }
 
+    /// Reads the filters that `event` and `exec` share: which nodes are meant.
+    fn filters(&self) -> Result<Vec<(&'static str, String)>, Failure> {
+        let given = |name| self.given.text(name).unwrap_or_default();
+        for filter in flag::FILTERS {
+            let name = filter.name;
+            regex_lite::Regex::new(given(name)).map_err(|error| {
+                failure(format!("Failed to compile {name} filter regexp: {error}"))
+            })?;
+        }
+        if !given("tag").is_empty() && given("service").is_empty() {
+            return Err(failure("Cannot provide tag filter without service filter."));
+        }
+        let filters = flag::FILTERS.iter().map(|filter| (filter.name, given(filter.name)));
+        let filters = filters.filter(|(_, text)| !text.is_empty());
+        Ok(filters.map(|(name, text)| (name, text.to_owned())).collect())
+    }
+
     /// Refuses words after the flags.
     fn no_args(&self) -> Result<(), Failure> {
         match self.args.len() {
@@ -336,7 +358,9 @@ fn run_verb<'a>(verb: &dyn Verb, args: &[String], process: &'a mut Process<'a>) 
             }
         }
         Err(what) => {
-            let text = format!("{what}\nUsage:\n{}", flag::defaults(&own));
+            let usage = flag::defaults(&own);
+            let again = verb.misparsed().map(|before| format!("{before}{what}"));
+            let text = format!("{what}\nUsage:\n{usage}{}", again.unwrap_or_default());
             report(process, &failure(text.trim_end()))
         }
     }

@@ -13,7 +13,7 @@ const ENDED: &str = "Remote side ended the monitor! This usually means that the\
 
 const FLAGS: &[Flag] = &[
     switch("log-json", "Output logs in JSON format."),
-    text("log-level", "Log level of the agent."),
+    text("log-level", "Lowest level of the lines shown. Default: INFO."),
 ];
 
 const SPEC: Spec = Spec {
@@ -36,10 +36,8 @@ impl Verb for Monitor {
     }
 
     fn run(&self, call: &mut Call<'_>) -> Result<(), Failure> {
-        let mut request = get("/v1/agent/monitor");
-        if let Some(level) = call.given.text("log-level") {
-            request = request.with("loglevel", level);
-        }
+        let level = call.given.text("log-level").unwrap_or("INFO");
+        let mut request = get("/v1/agent/monitor").with("loglevel", level);
         if call.given.on("log-json") {
             request = request.with("logjson", "true");
         }

@@ -83,6 +83,10 @@ impl Verb for ListPeers {
         &LIST
     }
 
+    fn misparsed(&self) -> Option<&'static str> {
+        Some("Failed to parse args: ")
+    }
+
     fn run(&self, call: &mut Call<'_>) -> Result<(), Failure> {
         let fault = |error| {
             failure(format!("Error getting peers: Failed to retrieve raft configuration: {error}"))
@@ -111,6 +115,10 @@ impl Verb for ListPeers {
 impl Verb for RemovePeer {
     fn spec(&self) -> &'static Spec {
         &REMOVE
+    }
+
+    fn misparsed(&self) -> Option<&'static str> {
+        Some("Failed to parse args: ")
     }
 
     fn run(&self, call: &mut Call<'_>) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::client::{Keep, escape, put};
-use super::flag::{Flag, text, texts, whole};
+use super::flag::{Flag, pairs, text, texts, whole};
 use super::{Api, Call, Failure, Spec, Verb, failure};
 use crate::config::definition::{ServiceAddress, ServiceDefinition};
 use crate::config::source;
@@ -26,12 +26,12 @@ const REGISTER_FLAGS: &[Flag] = &[
     text("address", "Address of the service."),
     text("id", "ID of the service. Default: its name."),
     text("kind", "Kind of the service."),
-    texts("meta", "Metadata key=value of the service. May be repeated."),
+    pairs("meta", "Metadata key=value of the service. May be repeated."),
     text("name", "Name of the service."),
     NAMESPACE,
     whole("port", "Port of the service."),
     texts("tag", "Tag of the service. May be repeated."),
-    texts("tagged-address", "Address of the service under a tag, tag=IP:port. May be repeated."),
+    pairs("tagged-address", "Address of the service under a tag, tag=IP:port. May be repeated."),
 ];
 
 const REGISTER: Spec = Spec {
@@ -88,25 +88,13 @@ fn from_flags(call: &Call<'_>) -> Result<ServiceDefinition, Failure> {
         tags: call.given.texts("tag").map(str::to_owned).collect(),
         ..ServiceDefinition::default()
     };
-    for pair in call.given.texts("meta") {
-        let (name, value) = key_value("meta", pair)?;
-        service.meta.insert(name, value);
+    for (name, value) in call.given.pairs("meta") {
+        service.meta.insert(name.to_owned(), value.to_owned());
     }
-    for pair in call.given.texts("tagged-address") {
-        let (tag, address) = key_value("tagged-address", pair)?;
-        service.tagged_addresses.insert(tag, tagged_address(&address)?);
+    for (tag, address) in call.given.pairs("tagged-address") {
+        service.tagged_addresses.insert(tag.to_owned(), tagged_address(address)?);
     }
     Ok(service)
-}
-
-/// Reads `key=value`.
-fn key_value(flag: &str, pair: &str) -> Result<(String, String), Failure> {
-    match pair.split_once('=') {
-        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
-        None => Err(failure(format!(
-            "invalid value {pair:?} for flag -{flag}: Missing \"=\" value in argument: {pair}"
-        ))),
-    }
 }
 
 /// Reads an address with or without a port.
@@ -115,10 +103,13 @@ fn tagged_address(text: &str) -> Result<ServiceAddress, Failure> {
         return Ok(ServiceAddress { address: text.to_owned(), port: 0 });
     }
     let (address, port) = match text.rsplit_once(':') {
-        Some((address, port)) => (address, port.parse().ok()),
-        None => (text, Some(0)),
+        Some((address, port)) => (address, port.parse().map_err(|_| port)),
+        None => (text, Ok(0)),
     };
-    let port = port.ok_or_else(|| failure(format!("Error: invalid port in {text:?}")))?;
+    let port = port.map_err(|port| {
+        let why = format!("strconv.Atoi: parsing {port:?}: invalid syntax");
+        failure(format!("Invalid Tagged Address: {why}"))
+    })?;
     let address = address.trim_start_matches('[').trim_end_matches(']').to_owned();
     Ok(ServiceAddress { address, port })
 }

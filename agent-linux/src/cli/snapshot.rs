@@ -143,15 +143,20 @@ impl Verb for Save {
     fn run(&self, call: &mut Call<'_>) -> Result<(), Failure> {
         let file = call.file()?;
         let client = call.client()?;
-        let (unverified, mut open) = Unverified::create(&file).map_err(failure)?;
+        // The file is made once there is something to write, that is once a server agreed.
+        let mut made: Option<Result<(Unverified, File), String>> = None;
         let mut wrote = Ok(());
         let mut write = |bytes: &[u8]| {
+            let made = made.get_or_insert_with(|| Unverified::create(&file));
+            let Ok((_, open)) = made else { return false };
             wrote = open.write_all(bytes);
             wrote.is_ok()
         };
         client
             .follow(get("/v1/snapshot"), &mut write)
             .map_err(|error| failure(format!("Error saving snapshot: {error}")))?;
+        let made = made.unwrap_or_else(|| Err("Error saving snapshot: it is empty".to_owned()));
+        let (unverified, open) = made.map_err(failure)?;
         wrote.and_then(|()| open.sync_all()).map_err(|error| {
             failure(format!("Error writing unverified snapshot file: {}", os_text(&error)))
         })?;

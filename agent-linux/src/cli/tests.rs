@@ -98,7 +98,11 @@ fn faults_in_arguments_are_told_in_consuls_words() {
         (&["catalog", "nodes", "x"], "Too many arguments (expected 0, got 1)"),
         (&["join"], "At least one address to join must be specified.\n\nUsage: reeve join"),
         (&["force-leave", "a", "b"], "A single node name must be specified to force leave."),
-        (&["leave", "x"], "Error found unexpected args: [x]\nUsage: reeve leave"),
+        (
+            &["agent", "-http-port=x"],
+            "invalid value \"x\" for flag -http-port: strconv.Atoi: parsing \"x\": invalid syntax\n\
+             Usage:\n  -advertise",
+        ),
         (&["members", "-status=("], "Failed to compile status regexp: "),
         (
             &["services", "register"],
@@ -142,6 +146,28 @@ fn faults_in_arguments_are_told_in_consuls_words() {
 }
 
 #[test]
+fn leave_tells_its_usage_before_the_fault() {
+    let (code, output, errors) = run(&["leave", "x", "y"]);
+    assert_eq!((code, errors.as_str()), (1, "Error found unexpected args: [x y]\n"));
+    assert!(output.starts_with("Usage: reeve leave [options]\n"), "{output}");
+}
+
+#[test]
+fn some_verbs_tell_a_fault_in_flags_again_below_their_usage() {
+    for (args, want) in [
+        (["agent", "-frob"].as_slice(), "==> error parsing flags: "),
+        (&["debug", "-frob"], "==> Error parsing flags: "),
+        (&["operator", "autopilot", "set-config", "-frob"], "Failed to parse args: "),
+    ] {
+        let (code, _, errors) = run(args);
+        assert_eq!(code, 1);
+        let fault = "flag provided but not defined: -frob\n";
+        assert!(errors.starts_with(&format!("{fault}Usage:\n  -")), "{args:?}: {errors}");
+        assert!(errors.ends_with(&format!("\n{want}{fault}")), "{args:?}: {errors}");
+    }
+}
+
+#[test]
 fn an_agent_that_is_not_there_is_told_in_consuls_words() {
     for (args, want) in [
         (
@@ -155,7 +181,10 @@ fn an_agent_that_is_not_there_is_told_in_consuls_words() {
         (&["kv", "export"], "Get \"http://127.77.0.1:1/v1/kv/?recurse=\": dial tcp"),
         (&["info"], "Error querying agent: Get \"http://127.77.0.1:1/v1/agent/self\": dial tcp"),
         (&["join", "x"], "Error joining address 'x': Put \"http://127.77.0.1:1/v1/agent/join/x\""),
-        (&["event", "-name=a"], "Error firing event: Put \"http://127.77.0.1:1/v1/event/fire/a\""),
+        (
+            &["event", "-name=a"],
+            "Error querying Consul agent: Get \"http://127.77.0.1:1/v1/agent/se",
+        ),
         (&["watch", "-type=nodes"], "Error querying Consul agent: Get \"http://127.77.0.1:1/v1/ag"),
         (&["reload"], "Error reloading: Put \"http://127.77.0.1:1/v1/agent/reload\": dial tcp"),
         (&["leave"], "Error leaving: Put \"http://127.77.0.1:1/v1/agent/leave\": dial tcp"),

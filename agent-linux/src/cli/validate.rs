@@ -46,6 +46,10 @@ impl Verb for Validate {
         &SPEC
     }
 
+    fn misparsed(&self) -> Option<&'static str> {
+        Some("")
+    }
+
     fn run(&self, call: &mut Call<'_>) -> Result<(), Failure> {
         if call.args.is_empty() {
             return Err(failure("Must specify at least one config file or directory"));

@@ -54,7 +54,7 @@ impl Sources {
         }
         merged.merge(flags);
         for (at, fragment) in self.fragments.iter().enumerate() {
-            let origin = format!("flags.hcl.{at}");
+            let origin = format!("flags-{at}.hcl");
             merged.merge(Layer::read(parse(fragment, Format::Hcl, &origin)?, &origin)?);
         }
         Ok(merged)

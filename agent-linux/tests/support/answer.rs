@@ -8,7 +8,7 @@ use hickory_proto::op::{Edns, Message, Query};
 use hickory_proto::rr::{Name, RecordType};
 use regex_lite::Regex;
 use std::fmt::Write as _;
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 
 pub const UUID: &str = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
 
@@ -25,7 +25,10 @@ const MASKS: &[(&str, &str)] = &[
     (r#"("ContentHash": ?")\w+"#, "$1<hash>\""),
     (r#"("LastContact": ?"?)\d[^",}]*"#, "$1<t>"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", "<time>"),
-    (r"(modify index )[1-9]\d*", "$1<n>"),
+    (r"(modify index |snapshot to index )[1-9]\d*", "$1<n>"),
+    (r"(\.unverified\.tmp)\d+", "$1<n>"),
+    (r"(?m)^(ID +)\d+-\d+-\d+", "$1<id>"),
+    (r"(?m)^((?:Size|Term|Index) +)\d+", "$1<n>"),
     (r"hostmaster.consul. \d+ ", "hostmaster.consul. <n> "),
     (r"rtt: [0-9.]+ ms", "rtt: <n> ms"),
 ];
@@ -80,24 +83,7 @@ pub fn unfold(text: &str) -> String {
 /// The answer to a DNS question; records of a section in the order of their text. With `room`, the
 /// question says by EDNS how many bytes an answer may have.
 pub fn look_up(agent: &Agent, question: &str, room: Option<u16>) -> String {
-    let (name, kind) = question.split_once(' ').expect("a name and a type");
-    let mut message = Message::query();
-    message.metadata.recursion_desired = true;
-    let name = Name::from_ascii(format!("{name}.")).expect("a name");
-    let kind: RecordType = kind.parse().expect("a type");
-    message.add_query(Query::query(name, kind));
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    if let Some(bytes) = room {
-        let mut edns = Edns::new();
-        edns.set_max_payload(bytes);
-        message.set_edns(edns);
-    }
-    let packet = message.to_vec().expect("a packet");
-    socket.send_to(&packet, (agent.address, 8600)).expect("sent");
-    let mut packet = [0; 65_535];
-    let length = socket.recv(&mut packet).expect("an answer");
-    let answer = Message::from_vec(&packet[..length]).expect("a DNS answer");
+    let answer = ask_dns(agent, question, room, Ipv4Addr::LOCALHOST);
     let flag = |name: &str, set: bool| if set { format!(" {name}") } else { String::new() };
     let told = &answer.metadata;
     let mut out = format!("{:?}", told.response_code);
@@ -115,6 +101,28 @@ pub fn look_up(agent: &Agent, question: &str, room: Option<u16>) -> String {
         out += &lines.concat();
     }
     out
+}
+
+/// Asks a DNS question from an own address of the machine.
+pub fn ask_dns(agent: &Agent, question: &str, room: Option<u16>, from: Ipv4Addr) -> Message {
+    let (name, kind) = question.split_once(' ').expect("a name and a type");
+    let mut message = Message::query();
+    message.metadata.recursion_desired = true;
+    let name = Name::from_ascii(format!("{name}.")).expect("a name");
+    let kind: RecordType = kind.parse().expect("a type");
+    message.add_query(Query::query(name, kind));
+    let socket = UdpSocket::bind((from, 0)).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    if let Some(bytes) = room {
+        let mut edns = Edns::new();
+        edns.set_max_payload(bytes);
+        message.set_edns(edns);
+    }
+    let packet = message.to_vec().expect("a packet");
+    socket.send_to(&packet, (agent.address, 8600)).expect("sent");
+    let mut packet = [0; 65_535];
+    let length = socket.recv(&mut packet).expect("an answer");
+    Message::from_vec(&packet[..length]).expect("a DNS answer")
 }
 
 /// The lines that only one side has.

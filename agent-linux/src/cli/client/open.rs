@@ -12,7 +12,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::Error;
 use crate::config::os_text;
-use crate::tls::{Trust, Verify, client_with};
+use crate::tls::{self, Trust, Verify, client_with};
 
 /// Time to connect; an answer may take as long as it takes.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(30);
@@ -70,14 +70,19 @@ impl Secure {
             (Some(cert), Some(key)) => Some((cert.as_path(), key.as_path())),
             (None, None) => None,
             _ => {
-                let text = "Error loading TLS: both client cert and client key must be provided";
+                let text = "both client cert and client key must be provided";
                 return Err(Error::Settings(text.to_owned()));
             }
         };
         let verify = if self.anybody { Verify::Nothing } else { Verify::System };
         let config = Trust::read((ca_file.as_deref(), ca_path.as_deref()), pair, verify)
             .and_then(client_with);
-        config.map_err(|error| Error::Settings(format!("Error loading TLS: {error}")))
+        config.map_err(|error| {
+            Error::Settings(match error {
+                tls::Error::Authorities(why) => format!("Error loading CA File: {why}"),
+                tls::Error::Pair(why) | tls::Error::Settings(why) => why,
+            })
+        })
     }
 }
 
@@ -85,7 +90,7 @@ impl Secure {
 pub(super) fn open(
     route: &Route,
     secure: &Secure,
-    tls: Option<&Arc<ClientConfig>>,
+    config: Option<&Arc<ClientConfig>>,
     silence: Option<Duration>,
 ) -> Result<Box<dyn Stream>, String> {
     let fault = |error| os_text(&error);
@@ -102,19 +107,19 @@ pub(super) fn open(
             Ok(Box::new(stream))
         }
         Route::Tls(host) => {
-            let config = tls.expect("made with the route");
+            let config = config.expect("made with the route");
             let name = secure.server_name.as_deref().unwrap_or_else(|| name_of(host));
             let name = ServerName::try_from(name.to_owned())
                 .map_err(|_| format!("{name:?} is no name that a certificate can carry"))?;
             let mut stream = connect(host, 443)?;
             stream.set_read_timeout(Some(CONNECT_TIME_MAX)).map_err(fault)?;
-            let mut tls = ClientConnection::new(Arc::clone(config), name)
+            let mut session = ClientConnection::new(Arc::clone(config), name)
                 .map_err(|error| error.to_string())?;
-            while tls.is_handshaking() {
-                tls.complete_io(&mut stream).map_err(|error| tls_fault(&error))?;
+            while session.is_handshaking() {
+                session.complete_io(&mut stream).map_err(|error| tls_fault(&error))?;
             }
             stream.set_read_timeout(silence).map_err(fault)?;
-            Ok(Box::new(StreamOwned::new(tls, stream)))
+            Ok(Box::new(StreamOwned::new(session, stream)))
         }
     }
 }
