@@ -3,6 +3,7 @@
 mod support;
 
 use serde_json::Value;
+use support::answer::ask_dns;
 use support::cluster::{Agent, Cluster, get};
 use support::{PATIENCE, eventually};
 
@@ -90,6 +91,13 @@ fn a_query_near_ip_is_near_to_the_node_that_asks_or_that_a_proxy_names() {
             name if name == agent.name => Ok(()),
             name => Err(name),
         });
+    }
+    for (agent, asked) in [(server, client), (client, client), (server, server), (client, server)] {
+        let answer = ask_dns(asked, "web.query.consul A", None, agent.address);
+        let records: Vec<String> =
+            answer.answers.iter().map(|record| record.data.to_string()).collect();
+        assert_eq!(records.len(), 2, "{records:?}");
+        assert_eq!(records[0], agent.address.to_string(), "DNS knows who asks, too");
     }
 }
 

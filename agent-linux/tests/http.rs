@@ -468,7 +468,7 @@ async fn a_client_that_goes_away_takes_its_question_with_it() {
 async fn one_client_has_so_many_connections_and_no_more() {
     let silent = Arc::new(Silent::default());
     let edge = Edge::start(silent.clone(), |settings| {
-        settings.connections_per_client_max = 3;
+        settings.connections_per_client_max.set(3);
     })
     .await;
     let mut held = Vec::new();
@@ -508,7 +508,7 @@ async fn idle_connections_stay_and_slow_heads_go() {
 #[tokio::test]
 async fn many_idle_connections_do_no_harm() {
     let edge = Edge::start(Arc::new(Silent::default()), |settings| {
-        settings.connections_per_client_max = 0;
+        settings.connections_per_client_max.set(0);
     })
     .await;
     let mut idle = Vec::new();

@@ -276,6 +276,49 @@ fn an_agent_asks_servers_no_more_often_than_it_may_until_a_reload_allows_it() {
 }
 
 #[test]
+fn a_client_may_have_as_many_connections_as_the_last_reload_says() {
+    let mut cluster = Cluster::loopback();
+    let agent = cluster.add("limited", &["-server", "-bootstrap-expect=1"]);
+    let path = agent.folder().join("limits.hcl");
+    agent.flag(format!("-config-file={}", path.display()));
+    let write = |max: u32| {
+        let text = format!("limits {{ http_max_conns_per_client = {max} }}\n");
+        std::fs::write(&path, text).expect("a file");
+    };
+    write(100);
+    cluster.start(0);
+    cluster.until_leader();
+    let agent = &cluster.agents[0];
+    // Tells whether a further connection is served; one that is not is closed at once.
+    let hold = || {
+        let mut stream = TcpStream::connect(agent.http_address()).expect("connected");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let _ = stream.write_all(b"GET /v1/agent/self HTTP/1.1\r\nHost: x\r\n\r\n");
+        let mut first = [0; 1];
+        match stream.read(&mut first) {
+            Ok(1) => Ok(stream),
+            other => Err(format!("{other:?}")),
+        }
+    };
+    let mut held: Vec<TcpStream> = (0..6).map(|_| hold().expect("far from the limit")).collect();
+    write(4);
+    assert_eq!(agent.http().put("/v1/agent/reload", "").status, 200);
+    eventually(PATIENCE, "six are more than four", || match hold() {
+        Err(_) => Ok(()),
+        Ok(_) => Err("one more was served".to_string()),
+    });
+    held.truncate(2);
+    let third = eventually(PATIENCE, "places come free", hold);
+    write(100);
+    agent.signal(Signal::HUP);
+    eventually(PATIENCE, "a reload allows more", || {
+        held.push(hold()?);
+        if held.len() > 6 { Ok(()) } else { Err(held.len().to_string()) }
+    });
+    drop(third);
+}
+
+#[test]
 fn http_is_served_on_a_unix_socket_with_its_mode() {
     use std::os::unix::fs::PermissionsExt;
     let folder = Folder::new("sockets");

@@ -1,7 +1,7 @@
 //! The machine that the agent runs on, in the shape of `/v1/agent/host`.
 //!
-//! Read from `/proc` and `/etc` at each question. Values that Consul's library knows but Linux does
-//! not tell without a search (hypervisor, CPU caches) are left out or empty.
+//! Read from `/proc`, `/sys` and `/etc` at each question. Keys are those of Consul's library, also
+//! where Linux has nothing to say: those of other systems are 0.
 
 use serde_json::{Map, Value, json};
 use std::fs;
@@ -40,13 +40,19 @@ fn memory() -> Value {
     };
     let mut out = Map::new();
     for (shown, name) in [
+        ("highfree", "HighFree"),
+        ("hightotal", "HighTotal"),
+        ("lowfree", "LowFree"),
+        ("lowtotal", "LowTotal"),
+        ("hugepagesize", "Hugepagesize"),
+        ("vmallocchunk", "VmallocChunk"),
+        ("writebacktmp", "WritebackTmp"),
         ("total", "MemTotal"),
         ("available", "MemAvailable"),
         ("free", "MemFree"),
         ("active", "Active"),
         ("inactive", "Inactive"),
         ("buffers", "Buffers"),
-        ("cached", "Cached"),
         ("writeback", "Writeback"),
         ("dirty", "Dirty"),
         ("shared", "Shmem"),
@@ -65,9 +71,20 @@ fn memory() -> Value {
     ] {
         out.insert(shown.to_owned(), json!(field(name)));
     }
+    // Numbers of pages, not of bytes.
+    for (shown, name) in
+        [("hugepagesfree", "HugePages_Free"), ("hugepagestotal", "HugePages_Total")]
+    {
+        out.insert(shown.to_owned(), json!(field(name) / 1024));
+    }
+    // Of FreeBSD.
+    for shown in ["laundry", "wired"] {
+        out.insert(shown.to_owned(), json!(0));
+    }
     let total = field("MemTotal");
     let cached = field("Cached") + field("SReclaimable");
     let used = total.saturating_sub(field("MemFree") + field("Buffers") + cached);
+    out.insert("cached".to_owned(), json!(cached));
     out.insert("used".to_owned(), json!(used));
     out.insert("usedPercent".to_owned(), json!(percent(used, total)));
     Value::Object(out)
@@ -97,11 +114,54 @@ fn cpus() -> Vec<Value> {
             "cores": 1,
             "modelName": field("model name"),
             "mhz": field("cpu MHz").parse::<f64>().unwrap_or(0.0),
+            "cacheSize": cache_kib(&field("cache size")),
             "flags": flags,
             "microcode": field("microcode"),
         }));
     }
     cpus
+}
+
+/// Reads `512 KB`.
+fn cache_kib(text: &str) -> u64 {
+    text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// Tells what the machine is made of, and whether it is a guest or has guests; empty for a machine
+/// of metal.
+fn virtualization() -> (&'static str, &'static str) {
+    let (modules, cpus) = (read("/proc/modules"), read("/proc/cpuinfo"));
+    let control_groups = read("/proc/self/cgroup");
+    let is_loaded = |name: &str| modules.lines().any(|line| line.starts_with(name));
+    let is_guest = cpus.lines().any(|line| {
+        line.starts_with("flags") && line.split_whitespace().any(|flag| flag == "hypervisor")
+    });
+    match () {
+        () if control_groups.contains("docker") => ("docker", "guest"),
+        () if control_groups.contains("lxc") => ("lxc", "guest"),
+        () if cpus.contains("QEMU Virtual CPU") || cpus.contains("Common KVM processor") => {
+            ("kvm", "guest")
+        }
+        () if is_loaded("kvm ") => ("kvm", "host"),
+        () if is_loaded("vboxguest ") => ("vbox", "guest"),
+        () if is_loaded("vboxdrv ") => ("vbox", "host"),
+        () if is_loaded("vmware_") || is_loaded("vmw_") => ("vmware", "guest"),
+        () if is_guest => ("", "guest"),
+        () => ("", ""),
+    }
+}
+
+/// Tells the machine's id: that of the firmware if it may be read, else that of the installation,
+/// else that of this boot.
+fn machine_id() -> String {
+    let firmware = read("/sys/class/dmi/id/product_uuid").trim().to_lowercase();
+    if !firmware.is_empty() {
+        return firmware;
+    }
+    match uuid::Uuid::try_parse(read("/etc/machine-id").trim()) {
+        Ok(id) => id.to_string(),
+        Err(_) => read("/proc/sys/kernel/random/boot_id").trim().to_owned(),
+    }
 }
 
 /// Tells system and kernel.
@@ -119,21 +179,28 @@ fn host(now: u64) -> Value {
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         names.filter(|name| is_process(name)).count()
     });
+    let platform = field("ID");
+    let debian = read("/etc/debian_version");
+    let version = match platform.as_str() {
+        "debian" if !debian.is_empty() => debian.trim().to_owned(),
+        _ => field("VERSION_ID"),
+    };
+    let (system, role) = virtualization();
     json!({
         "hostname": read("/proc/sys/kernel/hostname").trim(),
         "uptime": uptime,
         "bootTime": now.saturating_sub(uptime),
         "procs": processes,
         "os": std::env::consts::OS,
-        "platform": field("ID"),
+        "platform": platform,
         "platformFamily": field("ID_LIKE").split(' ').next().filter(|id| !id.is_empty())
             .map_or_else(|| field("ID"), str::to_owned),
-        "platformVersion": field("VERSION_ID"),
+        "platformVersion": version,
         "kernelVersion": read("/proc/sys/kernel/osrelease").trim(),
         "kernelArch": std::env::consts::ARCH,
-        "virtualizationSystem": "",
-        "virtualizationRole": "",
-        "hostid": read("/proc/sys/kernel/random/boot_id").trim(),
+        "virtualizationSystem": system,
+        "virtualizationRole": role,
+        "hostid": machine_id(),
     })
 }
 
@@ -176,5 +243,11 @@ mod tests {
         assert!(!host["Host"]["kernelVersion"].as_str().unwrap().is_empty());
         assert!(host["Disk"]["total"].as_u64().unwrap() > 0);
         assert!(!host["CPU"].as_array().unwrap().is_empty());
+        assert!(!host["Host"]["hostid"].as_str().unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_size_of_a_cache_is_read_where_it_is_told() {
+        assert_eq!((cache_kib("512 KB"), cache_kib("")), (512, 0));
     }
 }

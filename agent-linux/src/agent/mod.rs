@@ -153,6 +153,7 @@ pub struct Agent {
     endpoint: Endpoint,
     /// How often this agent may ask servers.
     limit: Arc<Limit>,
+    http_connections: http::ConnectionsMax,
     raft: Option<Raft>,
     /// Rises whenever a server joins, 0 while none is known.
     servers: channel::Sender<u64>,
@@ -247,6 +248,7 @@ async fn start(
         router,
         endpoint: endpoint.limited(limit.clone()),
         limit,
+        http_connections: http::ConnectionsMax::new(config.limits.http_max_conns_per_client),
         raft: opened.map(|(_, raft)| raft),
         servers: channel::Sender::new(0),
         left: AtomicBool::new(false),
@@ -313,7 +315,7 @@ impl Agent {
         let edge = Arc::new(http::Http {
             endpoint: Arc::new(cache.clone()),
             agent: self.clone(),
-            settings: setting::http_settings(config),
+            settings: setting::http_settings(config, &self.http_connections),
         });
         let watching = watch::run(edge.clone(), self.config.subscribe());
         tasks.spawn(self.clone().until_stopped(watching));

@@ -22,6 +22,7 @@ impl Agent {
         if let Err(error) = self.local.reload(setting::configured(&config)).await {
             tracing::error!("services and checks stay as they were: {error}");
         }
+        self.http_connections.set(config.limits.http_max_conns_per_client);
         self.limit.set(config.limits.rpc_rate, config.limits.rpc_max_burst);
         self.local.set_node(setting::node(&config, self.node_id));
         self.config.send_replace(Arc::new(config));

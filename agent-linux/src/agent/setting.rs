@@ -110,7 +110,7 @@ fn response_headers(config: &Config) -> Vec<(String, String)> {
 }
 
 /// Translates what the HTTP edge is set to.
-pub(super) fn http_settings(config: &Config) -> http::Settings {
+pub(super) fn http_settings(config: &Config, connections: &http::ConnectionsMax) -> http::Settings {
     http::Settings {
         server: config.server,
         coordinates: !config.disable_coordinates,
@@ -118,7 +118,7 @@ pub(super) fn http_settings(config: &Config) -> http::Settings {
         pretty: config.dev,
         kv_value_bytes_max: config.limits.kv_max_value_size,
         txn_bytes_max: config.limits.txn_max_req_len.max(config.limits.kv_max_value_size),
-        connections_per_client_max: config.limits.http_max_conns_per_client,
+        connections_per_client_max: connections.clone(),
         tls_handshake_max: config.limits.https_handshake_timeout.to_core(),
         discovery_max_stale: config.discovery_max_stale.to_core(),
         use_cache: config.http.use_cache,

@@ -65,6 +65,7 @@ impl Config {
             watches: new.watches,
             tls: new.tls,
             limits: Limits {
+                http_max_conns_per_client: new.limits.http_max_conns_per_client,
                 rpc_rate: new.limits.rpc_rate,
                 rpc_max_burst: new.limits.rpc_max_burst,
                 ..self.limits

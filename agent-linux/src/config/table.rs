@@ -99,7 +99,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         .flag("default-query-time"),
     works("max_query_time", Span, "Longest blocking time. Default: 600s.").flag("max-query-time"),
     works("discovery_max_stale", Span, "Age up to which any server answers discovery."),
-    works("limits.http_max_conns_per_client", Int, "HTTP connections from one address."),
+    works("limits.http_max_conns_per_client", Int, "HTTP connections of an address.").reloads(),
     works("limits.https_handshake_timeout", Span, "Time for a TLS handshake. Default: 5s."),
     works("limits.rpc_max_conns_per_client", Int, "RPC connections from one address."),
     works("limits.rpc_rate", Float, "Requests to servers a second, -1 for no bound.").reloads(),

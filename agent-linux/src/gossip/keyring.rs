@@ -259,9 +259,11 @@ pub(super) async fn ask(inner: &Inner, op: Op) -> Report {
     let (own_name, others) = inner.living();
     report.nodes = others.len() + 1;
     let Some(seal) = &inner.seal else {
-        report.nodes = 1;
+        // Nobody who has a key could be in a pool without: all of them would say the same.
         let text = if op == Op::List { EMPTY } else { NOTHING };
-        report.take(own_name, Some(text.to_owned()), Vec::new());
+        for name in others.into_iter().map(|(_, name)| name).chain([own_name]) {
+            report.take(name, Some(text.to_owned()), Vec::new());
+        }
         return report;
     };
     let id = uuid::Uuid::new_v4().as_u64_pair().0;

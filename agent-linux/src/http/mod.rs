@@ -74,6 +74,7 @@ use bytes::Bytes;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::Level;
@@ -105,6 +106,28 @@ pub enum LineForm {
 /// forgets one that is gone.
 pub type Monitor = Arc<dyn Fn(Level, LineForm) -> Lines + Send + Sync>;
 
+/// Most connections of one client address, 0 for no limit; all clones share it, and it may change
+/// while it is used. Connections that are there already stay.
+#[derive(Clone)]
+pub struct ConnectionsMax(Arc<AtomicUsize>);
+
+impl ConnectionsMax {
+    /// Starts with so many.
+    pub fn new(count: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(count)))
+    }
+
+    /// Allows so many from now on.
+    pub fn set(&self, count: usize) {
+        self.0.store(count, Ordering::Relaxed);
+    }
+
+    /// Tells how many are allowed.
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// How the edge is set.
 #[derive(Clone)]
 pub struct Settings {
@@ -124,8 +147,8 @@ pub struct Settings {
     pub kv_value_bytes_max: usize,
     /// Most bytes of a transaction; default 512 KiB.
     pub txn_bytes_max: usize,
-    /// Most connections of one client address; default 200, 0 for no limit.
-    pub connections_per_client_max: usize,
+    /// Most connections of one client address; default 200.
+    pub connections_per_client_max: ConnectionsMax,
     /// Time for a TLS handshake (`https_handshake_timeout`); default 5 s.
     pub tls_handshake_max: Duration,
     /// Age of stale answers that discovery accepts unasked (`discovery_max_stale`), zero for none.
@@ -158,7 +181,7 @@ impl Settings {
             pretty: false,
             kv_value_bytes_max: 512 * 1024,
             txn_bytes_max: 512 * 1024,
-            connections_per_client_max: 200,
+            connections_per_client_max: ConnectionsMax::new(200),
             tls_handshake_max: Duration::from_secs(5),
             discovery_max_stale: Duration::ZERO,
             use_cache: true,

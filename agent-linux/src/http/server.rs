@@ -101,7 +101,7 @@ pub async fn serve(
         tokio::select! {
             accepted = accept(&listener.socket) => match accepted {
                 Ok(Peer::Tcp(stream, ip)) => {
-                    let max = http.settings.connections_per_client_max;
+                    let max = http.settings.connections_per_client_max.get();
                     let Some(ticket) = Counts::admit(&counts, ip, max) else { continue };
                     let (http, shutdown) = (Arc::clone(&http), shutdown.clone());
                     let held = (ticket, alive.clone());
