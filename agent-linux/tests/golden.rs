@@ -157,6 +157,7 @@ impl Replay {
     fn begin() -> Replay {
         let mut cluster = Cluster::loopback().picture_with(&[
             "-hcl=enable_script_checks=true",
+            "-hcl=sync_coordinate_interval_min = \"1s\"",
             "-hcl=telemetry { prometheus_retention_time = \"60s\" }",
             // Consul's default: the first leader stays, however busy the machine is.
             "-hcl=performance { raft_multiplier = 5 }",

@@ -168,7 +168,9 @@ impl Verb for Debug {
         call.say(format!("            Output: '{}'", shown.display()))?;
         call.say(format!("           Capture: '{}'", plan.targets.join(", ")))?;
         capture_static(call, &plan, version)?;
-        capture_dynamic(call, &plan)?;
+        if plan.has("metrics") || plan.has("logs") {
+            capture_dynamic(call, &plan)?;
+        }
         if plan.archive {
             pack(&plan.output, &shown)
                 .map_err(|why| failure(format!("==> Archive creation failed: {why}")))?;

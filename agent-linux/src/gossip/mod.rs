@@ -172,14 +172,18 @@ impl Gossip {
         self.inner.leave().await;
     }
 
-    /// Makes a failed member a left one, everywhere; `prune` erases it from the lists too.
+    /// Makes a failed member a left one, everywhere; `prune` erases it from the lists too. Nothing
+    /// happens to ourselves: who lives is no failed member.
     ///
     /// # Errors
     ///
     /// Consul's words for a name that no member has, or that a leaf cannot do it.
     pub fn force_leave(&self, name: &str, prune: bool) -> Result<(), String> {
         self.inner
-            .drive(|pool, now| pool.force_leave(now, name, prune))
+            .drive(|pool, now| match pool.meta().name == name {
+                true => Ok(()),
+                false => pool.force_leave(now, name, prune),
+            })
             .map_err(|partial| format!("force-leave: {partial}"))?
             .map_err(|_| format!("agent: No node found with name '{name}'"))
     }
