@@ -165,8 +165,10 @@ fn startups(env: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Startup>, String
     }
     let path = home.join(".zshrc");
     if path.is_file() {
+        // What bashcompinit builds upon, unless the user has set it up.
+        let base = "(( $+functions[compdef] )) || { autoload -U compinit && compinit -i }";
         let begin = "autoload -U +X bashcompinit && bashcompinit";
-        let lines = format!("{begin}\ncomplete -o default -C {program} {PROGRAM}\n");
+        let lines = format!("{base}\n{begin}\ncomplete -o default -C {program} {PROGRAM}\n");
         found.push(Startup { path, lines });
     }
     let fish = home.join(".config/fish");
@@ -177,11 +179,15 @@ fn startups(env: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Startup>, String
     Ok(found)
 }
 
-/// What fish is told: the line up to the cursor goes into the variable that bash sets.
+/// What fish is told: the line up to the cursor goes into the variable that bash sets, and files
+/// are offered only where there is no candidate, as bash does by itself.
 fn fish_lines(program: &str) -> String {
     format!(
         "function __complete_{PROGRAM}\n    set -lx {LINE} (commandline -cp)\n    \
-         {program}\nend\ncomplete -c {PROGRAM} -a '(__complete_{PROGRAM})'\n"
+         set -l found ({program})\n    if set -q found[1]\n        \
+         printf '%s\\n' $found\n    else\n        \
+         __fish_complete_path (commandline -ct)\n    end\nend\n\
+         complete -c {PROGRAM} -f -a '(__complete_{PROGRAM})'\n"
     )
 }
 
