@@ -19,12 +19,15 @@ use agent_linux::dns::Transport;
 use agent_linux::endpoint::filter::{Filter, Selectable};
 use agent_linux::raft::{StateMachine, check_segment};
 use agent_linux::store::{Store, Template, next_part};
+use agent_linux::tls::{der, issue};
+use base64::Engine as _;
 use std::sync::Arc;
 
 /// Those that only compute.
 pub const PURE: &[Target] = &[
     Target { name: "hcl", run: hcl, seeds: none },
     Target { name: "definition", run: definition, seeds: none },
+    Target { name: "certificate", run: certificate, seeds: certificates },
     Target { name: "filter", run: filter, seeds: expressions },
     Target { name: "template", run: template, seeds: templates },
     Target { name: "probe", run: probe, seeds: none },
@@ -67,6 +70,21 @@ pub fn definition(data: &[u8]) {
         let again = CheckDefinition::from_json(check.to_json());
         assert!(again.is_ok(), "what was read can be kept and read again: {again:?}");
     }
+}
+
+/// An authority's certificate, as `tls cert create` reads it.
+pub fn certificate(data: &[u8]) {
+    let Some(found) = der::subject(data) else { return };
+    for part in [found.name, found.key, found.key_id.unwrap_or_default()] {
+        assert!(part.len() <= data.len());
+    }
+}
+
+fn certificates() -> Vec<Vec<u8>> {
+    let issued = issue::authority(1_795_337_314, 10, &["a".into()]).expect("an authority");
+    let lines = issued.certificate.lines().filter(|line| !line.starts_with('-'));
+    let text: String = lines.collect();
+    vec![base64::engine::general_purpose::STANDARD.decode(text).expect("base64")]
 }
 
 /// Filter expressions, and their evaluation against every kind of row.

@@ -35,6 +35,7 @@ mod reload;
 mod rtt;
 mod services;
 mod snapshot;
+mod tls;
 mod validate;
 mod version;
 mod watch;
@@ -131,6 +132,8 @@ const VERBS: &[&dyn Verb] = &[
     &snapshot::Inspect,
     &snapshot::Restore,
     &snapshot::Save,
+    &tls::CreateAuthority,
+    &tls::CreateCertificate,
     &validate::Validate,
     &version::Version,
     &watch::Watch,
@@ -145,6 +148,9 @@ const FAMILIES: &[(&str, &str, &str)] = &[
     ("operator raft", "Shows and repairs the Raft configuration", operator::RAFT_HELP),
     ("services", "Interact with services", services::HELP),
     ("snapshot", "Saves, restores and inspects snapshots of Consul server state", snapshot::HELP),
+    ("tls", "Builtin helpers for creating CAs and certificates", tls::HELP),
+    ("tls ca", "Helpers for CAs", tls::CA_HELP),
+    ("tls cert", "Helpers for certificates", tls::CERT_HELP),
 ];
 
 /// A verb as it was called.

@@ -2,9 +2,12 @@
 //!
 //! - this file: PEM files read, with faults that name the file
 //! - `client`: whose certificates a client believes, and its own
+//! - `issue`: certificates of one's own                 `der`: how they are written
 //! - `server`: what a listener presents, and whose certificates it wants to see
 
 mod client;
+pub mod der;
+pub mod issue;
 mod server;
 
 pub use client::{Trust, Verify, client, client_with};
