@@ -178,15 +178,29 @@ fn parse_term(text: &str) -> Result<(u64, &str), InvalidDuration> {
     Ok((nanos, &rest[name.len()..]))
 }
 
-/// Writes seconds since 1970 as Go's `time.Time.String` does: `2026-11-22 08:48:20 +0000 UTC`.
-///
-/// The date is civil-from-days: <https://howardhinnant.github.io/date_algorithms.html>.
+/// A moment as date and time in UTC, by the Gregorian calendar.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct GoTime(pub u64);
+pub struct Civil {
+    /// Year, from 1970 on.
+    pub year: u64,
+    /// Month, from 1 to 12.
+    pub month: u8,
+    /// Day of the month, from 1 on.
+    pub day: u8,
+    /// Hour, from 0 to 23.
+    pub hour: u8,
+    /// Minute, from 0 to 59.
+    pub minute: u8,
+    /// Second, from 0 to 59.
+    pub second: u8,
+}
 
-impl fmt::Display for GoTime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (days, of_day) = (self.0 / 86_400 + 719_468, self.0 % 86_400);
+impl Civil {
+    /// Translates seconds since 1970.
+    ///
+    /// Source: civil-from-days, <https://howardhinnant.github.io/date_algorithms.html>.
+    pub const fn of(secs: u64) -> Self {
+        let (days, of_day) = (secs / 86_400 + 719_468, secs % 86_400);
         let (era, day_of_era) = (days / 146_097, days % 146_097);
         let year_of_era =
             (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -194,8 +208,25 @@ impl fmt::Display for GoTime {
         let shifted = (5 * day_of_year + 2) / 153;
         let day = day_of_year - (153 * shifted + 2) / 5 + 1;
         let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-        let year = year_of_era + era * 400 + u64::from(month <= 2);
-        let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+        let new_year = if month <= 2 { 1 } else { 0 };
+        Self {
+            year: year_of_era + era * 400 + new_year,
+            month: month as u8,
+            day: day as u8,
+            hour: (of_day / 3_600) as u8,
+            minute: (of_day / 60 % 60) as u8,
+            second: (of_day % 60) as u8,
+        }
+    }
+}
+
+/// Writes seconds since 1970 as Go's `time.Time.String` does: `2026-11-22 08:48:20 +0000 UTC`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GoTime(pub u64);
+
+impl fmt::Display for GoTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Civil { year, month, day, hour, minute, second } = Civil::of(self.0);
         write!(f, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} +0000 UTC")
     }
 }

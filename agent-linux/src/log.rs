@@ -1,4 +1,5 @@
-//! Logs: Consul's lines on standard output and in files, and the last of them in memory.
+//! Logs: Consul's lines on standard output, in files and in the system's log, and the last of them
+//! in memory.
 //!
 //! `2026-11-22T10:00:00.000Z [INFO]  agent.server: text: key=value`
 //!
@@ -8,6 +9,7 @@
 
 mod file;
 mod line;
+mod syslog;
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -23,6 +25,7 @@ use tokio::sync::mpsc;
 
 use crate::config::{Log, LogLevel};
 use file::LogFile;
+use syslog::Syslog;
 
 /// Lines kept in memory for those who ask later.
 const LINES_KEPT_MAX: usize = 512;
@@ -58,6 +61,7 @@ impl std::error::Error for Error {}
 /// Where lines go.
 struct Sinks {
     file: Option<LogFile>,
+    syslog: Option<Syslog>,
     kept: VecDeque<(LogLevel, String)>,
     followers: Vec<Follower>,
 }
@@ -97,13 +101,19 @@ struct Front;
 /// [`Error::File`] if the file cannot be opened, [`Error::Twice`] if logging has started before.
 pub fn start(config: &Log) -> Result<(), Error> {
     let file = LogFile::open(config).map_err(Error::File)?;
-    let sinks = Sinks { file, kept: VecDeque::new(), followers: Vec::new() };
+    let mut syslog = config.syslog.map(Syslog::new);
+    let found = syslog.as_mut().map_or(Ok(()), Syslog::find);
+    let sinks = Sinks { file, syslog, kept: VecDeque::new(), followers: Vec::new() };
     let level = AtomicU8::new(config.level as u8);
     let followed = AtomicU8::new(LogLevel::Error as u8);
     let form = if config.json { Form::Json } else { Form::Text };
     let logger = Logger { level, followed, form, sinks: Mutex::new(sinks) };
     LOGGER.set(logger).map_err(|_| Error::Twice)?;
-    tracing::subscriber::set_global_default(Front).map_err(|_| Error::Twice)
+    tracing::subscriber::set_global_default(Front).map_err(|_| Error::Twice)?;
+    if let Err(error) = found {
+        tracing::warn!(target: "agent", %error, "no system log is there; it is looked for again");
+    }
+    Ok(())
 }
 
 /// Changes the level.
@@ -182,6 +192,9 @@ impl Logger {
         let _ = std::io::stdout().write_all(text.as_bytes());
         if let Some(file) = &mut sinks.file {
             let _ = file.write(text.as_bytes());
+        }
+        if let Some(syslog) = &mut sinks.syslog {
+            let _ = syslog.write(now, level, &line::bare(event));
         }
         text.pop();
         if text.len() > LINE_KEPT_BYTES_MAX {

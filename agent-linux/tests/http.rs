@@ -6,7 +6,9 @@ use agent_linux::config::cidr::Cidr;
 use agent_linux::endpoint::agent::{Agent, Answering, Op, Reply};
 use agent_linux::endpoint::cache::{Cache, Control};
 use agent_linux::endpoint::{self, Endpoint, Saving};
-use agent_linux::http::{self, Asking, AskingCache, Doing, Http, LineForm, Servers, Settings};
+use agent_linux::http::{
+    self, Asking, AskingCache, Doing, Http, LineForm, Servers, Settings, Site,
+};
 use agent_linux::raft::{self, Raft};
 use agent_linux::rpc::route::{self, Router};
 use agent_linux::store::Store;
@@ -133,7 +135,10 @@ impl Edge {
         let router = Router::new("dc1".into(), route::Settings::default());
         let endpoint =
             Endpoint::server("dc1".into(), store, raft, router, endpoint::Settings::default());
-        Self::start(Arc::new(Cache::new(endpoint)), |settings| settings.ui = true).await
+        Self::start(Arc::new(Cache::new(endpoint)), |settings| {
+            settings.site = Some(Site { path: "/ui/".into(), folder: None });
+        })
+        .await
     }
 
     async fn client(&self) -> Client {
@@ -355,6 +360,64 @@ async fn the_page_is_served_where_it_is_enabled() {
     let script = client.answer().await.unwrap();
     assert_eq!(script.header("Content-Encoding"), Some("gzip"));
     assert_eq!(script.body[..2], [0x1f, 0x8b]);
+}
+
+#[tokio::test]
+async fn the_page_is_served_under_the_path_that_is_set() {
+    let edge = Edge::start(Arc::new(Silent::default()), |settings| {
+        settings.site = Some(Site { path: "/a/b/".into(), folder: None });
+    })
+    .await;
+    for from in ["/", "/a/b"] {
+        assert_eq!(edge.ask("GET", from, "").await.header("Location"), Some("/a/b/"), "{from}");
+    }
+    assert_eq!(edge.ask("GET", "/ui/", "").await.status(), 404);
+    let page = edge.ask("GET", "/a/b/dc1/services", "").await;
+    assert!(page.text().contains("src=\"/a/b/app.js\""), "{}", page.text());
+    assert!(!page.text().contains("/ui/"), "{}", page.text());
+    let script = edge.ask("GET", "/a/b/app.js", "").await;
+    assert_eq!(script.header("Content-Type"), Some("text/javascript; charset=utf-8"));
+    assert_eq!(edge.ask("POST", "/a/b/", "").await.status(), 405);
+}
+
+#[tokio::test]
+async fn a_folder_is_served_in_place_of_the_page() {
+    let folder = std::env::temp_dir().join(format!("reeve-site-{}", std::process::id()));
+    std::fs::create_dir_all(folder.join("sub")).unwrap();
+    std::fs::write(folder.join("index.html"), "page at {{.ContentPath}}").unwrap();
+    std::fs::write(folder.join("own.css"), "body {}").unwrap();
+    std::fs::write(folder.join("robots.txt"), "none").unwrap();
+    let edge = Edge::start(Arc::new(Silent::default()), |settings| {
+        settings.site = Some(Site { path: "/ui/".into(), folder: Some(folder.clone()) });
+        settings.response_headers.push(("X-Own".into(), "yes".into()));
+    })
+    .await;
+    let style = edge.ask("GET", "/ui/own.css", "").await;
+    assert_eq!((style.status(), style.text()), (200, "body {}"));
+    assert_eq!(style.header("Content-Type"), Some("text/css; charset=utf-8"));
+    assert_eq!(style.header("X-Own"), Some("yes"));
+    for path in ["/ui/", "/ui/dc1/services", "/ui/sub/", "/ui/app.js"] {
+        assert_eq!(edge.ask("GET", path, "").await.text(), "page at /ui/", "{path}");
+    }
+    let sub = edge.ask("GET", "/ui/sub?a=b", "").await;
+    assert_eq!((sub.status(), sub.header("Location")), (301, Some("sub/?a=b")));
+    assert_eq!(edge.ask("GET", "/robots.txt", "").await.text(), "none");
+    let outside = edge.ask("GET", "/ui/..%2f..%2fetc/passwd", "").await;
+    assert_eq!((outside.status(), outside.header("Location")), (301, Some("/etc/passwd")));
+    std::fs::remove_dir_all(folder).unwrap();
+    assert_eq!(edge.ask("GET", "/ui/", "").await.status(), 404);
+}
+
+#[tokio::test]
+async fn paths_that_do_not_print_are_refused_unless_they_are_allowed() {
+    for (printable_only, status) in [(true, 400), (false, 401)] {
+        let edge = Edge::start(Arc::new(Silent::default()), |settings| {
+            settings.printable_only = printable_only;
+        })
+        .await;
+        let answer = edge.ask("GET", "/v1/acl/policy/a%01", "").await;
+        assert_eq!(answer.status(), status);
+    }
 }
 
 #[tokio::test]

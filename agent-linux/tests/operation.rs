@@ -344,3 +344,36 @@ fn http_is_served_on_a_unix_socket_with_its_mode() {
     assert_eq!(mode & 0o7777, 0o640);
     assert!(TcpStream::connect(agent.http_address()).is_err(), "nothing else is listened on");
 }
+
+#[test]
+fn a_server_heeds_how_its_page_its_paths_and_its_snapshots_are_set() {
+    let folder = Folder::new("site");
+    std::fs::write(folder.path().join("index.html"), "own page").expect("a page");
+    let mut cluster = Cluster::loopback();
+    let dir = format!("-ui-dir={}", folder.path().display());
+    let flags = [
+        "-server",
+        "-bootstrap-expect=1",
+        &dir,
+        "-ui-content-path=own/path",
+        "-syslog",
+        "-hcl=disable_http_unprintable_char_filter = true",
+        "-hcl=raft_snapshot_interval = \"50ms\"\nraft_snapshot_threshold = 5",
+    ];
+    cluster.add("set", &flags);
+    cluster.start(0);
+    cluster.until_leader();
+    let agent = &cluster.agents[0];
+    assert_eq!(agent.http().get("/own/path/").text(), "own page");
+    assert_eq!(agent.http().put("/v1/kv/a%0Ab", "x").text(), "true");
+    assert!(agent.http().get("/v1/kv/?keys").text().contains("a\\nb"));
+    for count in 0..8 {
+        agent.http().put(&format!("/v1/kv/k{count}"), "x");
+    }
+    eventually(PATIENCE, "a snapshot is taken", || {
+        let info = String::from_utf8_lossy(&agent.cli(&["info"]).stdout).into_owned();
+        let index =
+            info.lines().find_map(|line| line.trim().strip_prefix("last_snapshot_index = "));
+        if index.is_some_and(|index| index != "0") { Ok(()) } else { Err(info) }
+    });
+}

@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use support::until;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -94,10 +94,20 @@ struct Node {
 
 impl Node {
     async fn start(dir: Option<&Dir>, name: &str, address: Option<SocketAddr>) -> Self {
+        Self::start_with(dir, name, address, None).await
+    }
+
+    /// Starts with a time between looks whether a snapshot is due.
+    async fn start_with(
+        dir: Option<&Dir>,
+        name: &str,
+        address: Option<SocketAddr>,
+        look: Option<Duration>,
+    ) -> Self {
         let options = Options {
             data_dir: dir.map(|dir| dir.0.clone()),
             raft_multiplier: 1,
-            compaction: Compaction { every: 100, keep: 20 },
+            compaction: Compaction { every: 100, look, keep: 20 },
         };
         let toy = Arc::new(Toy::default());
         let raft = Raft::open(options, toy.clone()).await.unwrap();
@@ -341,4 +351,26 @@ async fn calls_that_are_not_ours_are_refused() {
         assert!(!node.raft.handle(bytes).await.is_empty());
     }
     assert_eq!(node.raft.last_log_index(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_is_due_waits_for_the_next_look() {
+    let mut nodes = Vec::new();
+    for look in [Duration::from_millis(50), Duration::from_secs(3600)] {
+        let node = Node::start_with(None, "alone", None, Some(look)).await;
+        node.raft.bootstrap(vec![node.server.clone()]).await.unwrap();
+        leader(std::slice::from_ref(&node)).await;
+        nodes.push(node);
+    }
+    for count in 0..250 {
+        for node in nodes.iter().rev() {
+            node.put(&format!("c{count}")).await.unwrap();
+        }
+    }
+    let covered = |node: &Node| node.raft.stats()["last_snapshot_index"].clone();
+    until("a snapshot", || covered(&nodes[0]) != "0").await;
+    assert_eq!(covered(&nodes[1]), "0", "the next look is in an hour");
+    for node in nodes {
+        node.kill().await;
+    }
 }

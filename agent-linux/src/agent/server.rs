@@ -34,6 +34,7 @@ pub(super) async fn open(config: &Config) -> Result<(Arc<Store>, Raft), raft::Er
         raft_multiplier: config.raft.multiplier,
         compaction: raft::Compaction {
             every: config.raft.snapshot_threshold,
+            look: Some(config.raft.snapshot_interval.to_core()).filter(|look| !look.is_zero()),
             keep: config.raft.trailing_logs,
         },
     };

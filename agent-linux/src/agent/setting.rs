@@ -114,7 +114,8 @@ pub(super) fn http_settings(config: &Config, connections: &http::ConnectionsMax)
     http::Settings {
         server: config.server,
         coordinates: !config.disable_coordinates,
-        ui: config.ui,
+        site: config.ui.clone().map(|ui| http::Site { path: ui.content_path, folder: ui.dir }),
+        printable_only: config.http.printable_only,
         pretty: config.dev,
         kv_value_bytes_max: config.limits.kv_max_value_size,
         txn_bytes_max: config.limits.txn_max_req_len.max(config.limits.kv_max_value_size),

@@ -1,6 +1,6 @@
 //! Settings of Consul 1.8 that have no effect in this build, so that existing files load.
 
-use super::setting::Effect::{Enterprise, Later, Nothing, Refused};
+use super::setting::Effect::{Deprecated, Enterprise, Later, Nothing, Refused};
 use super::setting::Kind::{Any, Bool, Float, Int, Port, Span, Text, TextMap, Texts};
 use super::setting::{Setting, known};
 
@@ -40,8 +40,10 @@ pub(super) const SETTINGS: &[Setting] = &[
     known("acl_agent_master_token", Text, Later),
     known("acl_agent_token", Text, Later),
     known("acl_default_policy", Text, Later),
+    known("acl_disabled_ttl", Span, Later),
     known("acl_down_policy", Text, Later),
     known("acl_enable_key_list_policy", Bool, Later),
+    known("acl_enforce_version_8", Any, Deprecated),
     known("acl_master_token", Text, Later),
     known("acl_replication_token", Text, Later),
     known("acl_token", Text, Later),
@@ -64,6 +66,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     known("connect.ca_config", Any, Later),
     known("connect.ca_provider", Text, Later),
     known("connect.enable_mesh_gateway_wan_federation", Bool, Later),
+    known("connect.test_ca_leaf_root_change_spread", Any, Nothing),
     known("config_entries.bootstrap", Any, Later),
     known("enable_central_service_config", Bool, Nothing),
     known("addresses.grpc", Text, Later),
@@ -111,25 +114,24 @@ pub(super) const SETTINGS: &[Setting] = &[
     known("telemetry.disable_compat_1.9", Bool, Nothing),
     known("cache.entry_fetch_max_burst", Int, Nothing),
     known("cache.entry_fetch_rate", Float, Nothing),
-    known("disable_http_unprintable_char_filter", Bool, Later),
     known("ui_config.metrics_provider", Text, Later),
     known("ui_config.metrics_provider_files", Texts, Later),
     known("ui_config.metrics_provider_options_json", Text, Later),
     known("ui_config.metrics_proxy", Any, Later),
     known("ui_config.dashboard_url_templates", TextMap, Later),
-    known("enable_syslog", Bool, Later).flag("syslog"),
-    known("syslog_facility", Text, Later),
-    known("raft_snapshot_interval", Span, Later),
-    known("ui_dir", Text, Later).flag("ui-dir"),
-    known("ui_config.dir", Text, Later),
-    known("ui_content_path", Text, Later).flag("ui-content-path"),
-    known("ui_config.content_path", Text, Later),
-    known("enable_debug", Bool, Later),
     known("autopilot.disable_upgrade_migration", Bool, Enterprise),
     known("autopilot.redundancy_zone_tag", Text, Enterprise),
     known("autopilot.upgrade_version_tag", Text, Enterprise),
 
-    // Nothing to do here: no call home, one protocol, no host IDs.
+    // Nothing to do here: no call home, one protocol, no host IDs, no profiles; and what Consul
+    // keeps for its own tests and builds.
+    known("enable_debug", Bool, Nothing),
+    known("consul", Any, Nothing),
+    known("revision", Text, Nothing),
+    known("segment_limit", Int, Nothing),
+    known("segment_name_limit", Int, Nothing),
+    known("version", Text, Nothing),
+    known("version_prerelease", Text, Nothing),
     known("disable_anonymous_signature", Bool, Nothing),
     known("disable_update_check", Bool, Nothing),
     known("disable_host_node_id", Bool, Nothing).flag("disable-host-node-id"),
@@ -144,4 +146,5 @@ pub(super) const SETTINGS: &[Setting] = &[
     known("non_voting_server", Bool, Enterprise).flag("non-voting-server"),
     known("segment", Text, Enterprise).flag("segment"),
     known("segments", Any, Enterprise),
+    known("snapshot_agent", Any, Nothing),
 ];

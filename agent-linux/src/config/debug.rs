@@ -171,7 +171,7 @@ impl Config {
             ("ConsulRaftHeartbeatTimeout", span(Duration::from_secs(1).times(factor))),
             ("ConsulRaftLeaderLeaseTimeout", span(Duration::from_millis(500).times(factor))),
             ("RaftProtocol", json!(3)),
-            ("RaftSnapshotInterval", span(Duration::ZERO)),
+            ("RaftSnapshotInterval", span(r.snapshot_interval)),
             ("RaftSnapshotThreshold", json!(r.snapshot_threshold)),
             ("RaftTrailingLogs", json!(r.trailing_logs)),
             ("RPCHoldTimeout", span(self.rpc_hold_timeout)),
@@ -203,9 +203,10 @@ impl Config {
             ("AllowWriteHTTPFrom", networks.collect()),
             ("HTTPResponseHeaders", json!(self.http.response_headers)),
             ("HTTPUseCache", json!(self.http.use_cache)),
-            ("EnableUI", json!(self.ui)),
-            ("UIDir", json!("")),
-            ("UIContentPath", json!("/ui/")),
+            ("EnableUI", json!(self.ui.as_ref().is_some_and(|ui| ui.dir.is_none()))),
+            ("UIDir", json!(path(self.ui.as_ref().and_then(|ui| ui.dir.as_ref())))),
+            ("UIContentPath", json!(self.ui.as_ref().map_or("/ui/", |ui| &*ui.content_path))),
+            ("DisableHTTPUnprintableCharFilter", json!(!self.http.printable_only)),
             ("EnableDebug", json!(false)),
         ]
     }
@@ -299,7 +300,7 @@ impl Config {
     fn show_log(&self) -> Part {
         let log = &self.log;
         let shown = json!({
-            "EnableSyslog": false,
+            "EnableSyslog": log.syslog.is_some(),
             "LogFilePath": path(log.file.as_ref()),
             "LogJSON": log.json,
             "LogLevel": log.level.name(),
@@ -307,7 +308,7 @@ impl Config {
             "LogRotateDuration": span(log.rotate_duration),
             "LogRotateMaxFiles": log.rotate_max_files,
             "Name": "",
-            "SyslogFacility": "LOCAL0",
+            "SyslogFacility": log.syslog.unwrap_or_default().name(),
         });
         vec![("Logging", shown)]
     }
@@ -404,7 +405,6 @@ fn show_fixed() -> Part {
         ("ConsulServerHealthInterval", json!("2s")),
         ("DisableAnonymousSignature", json!(true)),
         ("DisableUpdateCheck", json!(true)),
-        ("DisableHTTPUnprintableCharFilter", json!(false)),
         ("DisableHostNodeID", json!(true)),
         ("EnterpriseRuntimeConfig", json!({})),
         ("GossipWANGossipInterval", json!("500ms")),

@@ -69,7 +69,7 @@ impl Default for Config {
             tls: Tls::default(),
             translate_wan_addrs: false,
             dns: Dns::default(),
-            ui: false,
+            ui: None,
             services: Vec::new(),
             checks: Vec::new(),
             enable_script_checks: false,
@@ -118,7 +118,12 @@ impl Default for Gossip {
 
 impl Default for Raft {
     fn default() -> Self {
-        Self { multiplier: 1, snapshot_threshold: 16_384, trailing_logs: 10_240 }
+        Self {
+            multiplier: 1,
+            snapshot_threshold: 16_384,
+            snapshot_interval: Duration::ZERO,
+            trailing_logs: 10_240,
+        }
     }
 }
 
@@ -156,6 +161,7 @@ impl Default for Http {
             allow_write_from: Vec::new(),
             response_headers: BTreeMap::new(),
             use_cache: true,
+            printable_only: true,
         }
     }
 }
@@ -205,6 +211,7 @@ impl Default for Log {
         Self {
             level: LogLevel::Info,
             json: false,
+            syslog: None,
             file: None,
             rotate_bytes: 0,
             rotate_duration: HOUR.times(24),

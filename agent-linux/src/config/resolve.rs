@@ -17,7 +17,7 @@ use super::layer::{Error, Layer};
 use super::operation;
 use super::reader::Reader;
 use super::runtime::{
-    Autopilot, Config, Dns, Http, Limits, Listen, Log, LogLevel, Ports, Raft, Soa, UnixSockets,
+    Autopilot, Config, Dns, Http, Limits, Listen, Log, Ports, Raft, Soa, UnixSockets,
 };
 use super::setting::{self, Effect};
 use super::source::Sources;
@@ -108,13 +108,14 @@ pub(super) fn assemble(
     consensus(&mut config, reader)?;
     requests(&mut config, reader)?;
     config.http = http(reader)?;
+    config.ui = operation::ui(reader, config.dev)?;
     config.tls = tls::tls(reader, config.server, warnings)?;
     config.dns = dns(reader, host)?;
     health(&mut config, reader)?;
     config.disable_remote_exec = reader.bool("disable_remote_exec", config.disable_remote_exec);
     config.watches = watches(reader)?;
     config.telemetry = operation::telemetry(reader)?;
-    config.log = log(reader)?;
+    config.log = operation::log(reader)?;
     Ok(config)
 }
 
@@ -220,7 +221,6 @@ fn requests(c: &mut Config, r: &Reader<'_>) -> Result<(), Error> {
         txn_max_req_len: r.count("limits.txn_max_req_len", l.txn_max_req_len)?,
     };
     c.translate_wan_addrs = r.bool("translate_wan_addrs", c.translate_wan_addrs);
-    c.ui = r.bool("ui", r.bool("ui_config.enabled", c.ui));
     Ok(())
 }
 
@@ -352,6 +352,7 @@ fn raft(r: &Reader<'_>, default: Raft) -> Result<Raft, Error> {
     Ok(Raft {
         multiplier,
         snapshot_threshold: or(r.count("raft_snapshot_threshold", 0)?, default.snapshot_threshold),
+        snapshot_interval: r.span("raft_snapshot_interval", default.snapshot_interval)?,
         trailing_logs: or(r.count("raft_trailing_logs", 0)?, default.trailing_logs),
     })
 }
@@ -367,6 +368,7 @@ fn http(r: &Reader<'_>) -> Result<Http, Error> {
         allow_write_from: r.texts(key).into_iter().map(cidr).collect::<Result<_, _>>()?,
         response_headers: r.text_map("http_config.response_headers"),
         use_cache: r.bool("http_config.use_cache", true),
+        printable_only: !r.bool("disable_http_unprintable_char_filter", false),
     })
 }
 
@@ -443,23 +445,4 @@ fn check_output_max_size(r: &Reader<'_>, default: usize) -> Result<usize, Error>
             "must be positive, to discard check output use the discard_check_output flag",
         )),
     }
-}
-
-/// Reads how to log.
-fn log(r: &Reader<'_>) -> Result<Log, Error> {
-    let text = r.some_text("log_level").unwrap_or("INFO");
-    let level = LogLevel::parse(text).ok_or_else(|| {
-        Error::Invalid(format!(
-            "Invalid log level: {text}. Valid log levels are: [TRACE DEBUG INFO WARN ERR ERROR]"
-        ))
-    })?;
-    let l = Log::default();
-    Ok(Log {
-        level,
-        json: r.bool("log_json", l.json),
-        file: r.some_text("log_file").map(PathBuf::from),
-        rotate_bytes: r.count("log_rotate_bytes", l.rotate_bytes)?,
-        rotate_duration: r.span("log_rotate_duration", l.rotate_duration)?,
-        rotate_max_files: r.int("log_rotate_max_files", l.rotate_max_files),
-    })
 }

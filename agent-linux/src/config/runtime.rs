@@ -113,8 +113,8 @@ pub struct Config {
     pub translate_wan_addrs: bool,
     /// DNS edge.
     pub dns: Dns,
-    /// Whether the web interface is served.
-    pub ui: bool,
+    /// The web interface, if it is served.
+    pub ui: Option<Ui>,
 
     /// Services registered at start, and again at each reload.
     pub services: Vec<ServiceDefinition>,
@@ -224,6 +224,9 @@ pub struct Raft {
     pub multiplier: u32,
     /// Entries between two snapshots. Default: 16384.
     pub snapshot_threshold: u64,
+    /// Time between two looks whether a snapshot is due; zero, the default, for one with each
+    /// entry.
+    pub snapshot_interval: Duration,
     /// Entries kept behind a snapshot for slow followers. Default: 10240.
     pub trailing_logs: u64,
 }
@@ -276,6 +279,17 @@ pub struct Http {
     pub response_headers: BTreeMap<String, String>,
     /// Whether `?cached` is heeded. Default: true.
     pub use_cache: bool,
+    /// Whether paths with characters that do not print are refused. Default: true.
+    pub printable_only: bool,
+}
+
+/// The web interface.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ui {
+    /// Its path, from one slash to another. Default: `/ui/`.
+    pub content_path: String,
+    /// The folder that it is in; none for the agent's own.
+    pub dir: Option<PathBuf>,
 }
 
 /// TLS of the HTTP edge.
@@ -399,6 +413,10 @@ pub enum LogLevel {
     Trace,
 }
 
+/// A facility of syslog: its number (RFC 5424, section 6.2.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Facility(pub(crate) u8);
+
 /// Logs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Log {
@@ -406,6 +424,8 @@ pub struct Log {
     pub level: LogLevel,
     /// Whether each line is a JSON object.
     pub json: bool,
+    /// Facility under which lines go to the system's log too, none for that they do not.
+    pub syslog: Option<Facility>,
     /// Path, or start of a path, of a log file.
     pub file: Option<PathBuf>,
     /// Bytes after which the file is changed, 0 for no bound.

@@ -66,6 +66,8 @@ pub enum Effect {
     Nothing,
     /// It belongs to Consul Enterprise; a value is warned about.
     Enterprise,
+    /// It had an effect in older versions of Consul; a value is warned about.
+    Deprecated,
     /// It promises safety that this build does not give; switching it on stops the start.
     Refused,
 }

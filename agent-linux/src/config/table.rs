@@ -82,6 +82,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     works("protocol", Int, "Version of gossip, 2 or 3; changes nothing.").flag("protocol"),
     works("raft_protocol", Int, "Version of raft, up to 3; changes nothing.").flag("raft-protocol"),
     works("raft_snapshot_threshold", Int, "Entries between snapshots."),
+    works("raft_snapshot_interval", Span, "Time between looks whether a snapshot is due."),
     works("raft_trailing_logs", Int, "Entries kept behind a snapshot."),
     works("autopilot.cleanup_dead_servers", Bool, "Removes dead servers when new ones come."),
     works("autopilot.min_quorum", Int, "Servers below which none is removed."),
@@ -115,6 +116,12 @@ pub(super) const SETTINGS: &[Setting] = &[
     works("http_config.use_cache", Bool, "Heeds `?cached`. Default: true."),
     works("ui", Bool, "Serves the web interface.").flag("ui"),
     works("ui_config.enabled", Bool, "Serves the web interface."),
+    works("ui_dir", Text, "Directory with a web interface of one's own.").flag("ui-dir"),
+    works("ui_config.dir", Text, "Directory with a web interface of one's own."),
+    works("ui_content_path", Text, "Path of the web interface. Default: /ui/.")
+        .flag("ui-content-path"),
+    works("ui_config.content_path", Text, "Path of the web interface. Default: /ui/."),
+    works("disable_http_unprintable_char_filter", Bool, "Takes paths that do not print."),
 
     // TLS of the HTTP API.
     works("cert_file", Text, "Certificate of HTTPS, and what leads to its authority.").reloads(),
@@ -184,6 +191,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     works("log_level", Text, "Least level logged: trace, debug, info, warn or err.")
         .flag("log-level").reloads(),
     works("log_json", Bool, "Logs JSON objects.").flag("log-json"),
+    works("enable_syslog", Bool, "Logs to the system's log too.").flag("syslog"),
+    works("syslog_facility", Text, "Facility of lines there. Default: LOCAL0."),
     works("log_file", Text, "File, or start of a path, to which logs go too.").flag("log-file"),
     works("log_rotate_bytes", Int, "Bytes after which the log file is changed.")
         .flag("log-rotate-bytes"),

@@ -76,7 +76,7 @@ fn every_setting_that_works_is_asked_for() {
             }
             // Some are kept, and shown, before they have an effect.
             Effect::Later => {}
-            Effect::Nothing | Effect::Enterprise | Effect::Refused => {
+            Effect::Nothing | Effect::Enterprise | Effect::Deprecated | Effect::Refused => {
                 assert!(!reader.was_asked(setting.key), "{} is read", setting.key);
             }
         }
@@ -236,7 +236,7 @@ fn settings_of_consul_without_effect_are_taken_with_a_warning() {
 fn dev_needs_no_directory_and_keeps_nothing() {
     let sources = Sources { dev: true, ..Sources::default() };
     let config = resolve(sources).unwrap().0;
-    assert!(config.dev && config.server && config.ui && config.data_dir.is_none());
+    assert!(config.dev && config.server && config.ui.is_some() && config.data_dir.is_none());
     assert_eq!(config.bind_addr.to_string(), "127.0.0.1");
     assert_eq!(config.gossip_lan.probe_interval, Duration::from_millis(100));
 }
@@ -301,4 +301,55 @@ fn the_shown_configuration_has_consuls_names_and_no_secret() {
     assert_eq!(shown["GRPCPort"], -1);
     assert_eq!(shown["NodeID"], "id");
     assert!(!format!("{shown:?}").contains("s3cret"));
+}
+
+#[test]
+fn the_web_interface_has_a_path_and_perhaps_a_folder() {
+    for (text, want) in [
+        ("", None),
+        ("ui_content_path = \"/x/\"", None),
+        ("ui = true", Some(("/ui/", None))),
+        ("ui = true\nui_content_path = \"a//b_c\"", Some(("/a/b_c/", None))),
+        ("ui_config { enabled = true\n content_path = \"/-/\" }", Some(("/-/", None))),
+        ("ui_dir = \"/srv/ui\"", Some(("/ui/", Some("/srv/ui")))),
+        ("ui_config { dir = \"/srv/ui\" }", Some(("/ui/", Some("/srv/ui")))),
+    ] {
+        let ui = hcl(text).unwrap().0.ui;
+        let got =
+            ui.as_ref().map(|ui| (&*ui.content_path, ui.dir.as_ref().and_then(|d| d.to_str())));
+        assert_eq!(got, want, "{text}");
+    }
+    for (text, want) in [
+        ("ui_content_path = \"a b\"", "alphanumeric, -, _, or /. received: /a b/"),
+        ("ui_content_path = \"/\"", "received: //"),
+        ("ui_content_path = \"../x\"", "received: /../x/"),
+        ("ui = true\nui_dir = \"/x\"", "Both the ui and ui-dir flags were specified"),
+    ] {
+        let error = hcl(text).unwrap_err();
+        assert!(error.contains(want), "{error}");
+    }
+}
+
+#[test]
+fn syslog_has_a_facility() {
+    let facility = |text: &str| hcl(text).unwrap().0.log.syslog.map(Facility::name);
+    assert_eq!(facility(""), None);
+    assert_eq!(facility("syslog_facility = \"DAEMON\""), None);
+    assert_eq!(facility("enable_syslog = true"), Some("LOCAL0"));
+    assert_eq!(facility("enable_syslog = true\nsyslog_facility = \"daemon\""), Some("DAEMON"));
+    let error = hcl("syslog_facility = \"LOCAL9\"").unwrap_err();
+    assert!(error.contains("syslog_facility: invalid syslog facility: LOCAL9"), "{error}");
+}
+
+#[test]
+fn what_consul_takes_and_forgets_is_taken() {
+    let text = "acl_enforce_version_8 = true\nacl_disabled_ttl = \"30s\"\nsegment_limit = 3\n\
+                snapshot_agent { x = 1 }\nenable_debug = true\n\
+                consul { coordinate { update_batch_size = 1 } }";
+    let (_, warnings) = hcl(text).unwrap();
+    let warned = |text: &str| warnings.iter().any(|warning| warning.contains(text));
+    assert!(warned("config key \"acl_enforce_version_8\" is deprecated and should be removed"));
+    assert!(warned("\"acl_disabled_ttl\" is not yet effective"));
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(hcl("nonsense = 1").unwrap_err().contains("invalid config key nonsense"));
 }

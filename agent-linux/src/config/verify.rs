@@ -65,6 +65,9 @@ pub(super) fn warn_without_effect(layer: &Layer, warnings: &mut Vec<String>) {
             Effect::Enterprise => warnings.push(format!(
                 "\"{key}\" is a Consul Enterprise configuration and will have no effect"
             )),
+            Effect::Deprecated => {
+                warnings.push(format!("config key \"{key}\" is deprecated and should be removed"));
+            }
             Effect::Start | Effect::Reload | Effect::Nothing | Effect::Refused => {}
         }
     }

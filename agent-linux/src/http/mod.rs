@@ -5,6 +5,7 @@
 //! connection  bodies in and out, deadlines of a slow peer
 //! route       the one table: path, methods, what to do; and the flow of one request
 //! inside      reads by the agent's own parts              guard  what is shut off
+//! page        the page, or a folder with another
 //! ask         the servers or the cache, for a route
 //! path        percent-decoding and cleaning
 //! options     query parameters
@@ -46,6 +47,7 @@ mod monitor;
 mod operator;
 mod options;
 mod pack;
+mod page;
 mod path;
 mod query;
 mod registration;
@@ -72,6 +74,7 @@ use crate::metrics::Naming;
 use agent_core::model::request::{Error, Options, Outcome, Request};
 use bytes::Bytes;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -128,6 +131,15 @@ impl ConnectionsMax {
     }
 }
 
+/// Where a page is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Site {
+    /// Its path, from one slash to another: `/ui/`.
+    pub path: String,
+    /// The folder that its files are in; none for the agent's own page.
+    pub folder: Option<PathBuf>,
+}
+
 /// How the edge is set.
 #[derive(Clone)]
 pub struct Settings {
@@ -139,8 +151,10 @@ pub struct Settings {
     pub server: bool,
     /// Whether there are network coordinates.
     pub coordinates: bool,
-    /// Whether `/ui/` is served.
-    pub ui: bool,
+    /// The page, if it is served.
+    pub site: Option<Site>,
+    /// Whether paths with characters that do not print are refused; default true.
+    pub printable_only: bool,
     /// Whether JSON is indented without being asked, as under `-dev`.
     pub pretty: bool,
     /// Most bytes of a value in the key/value store; default 512 KiB.
@@ -177,7 +191,8 @@ impl Settings {
             node_name: node_name.into(),
             server: false,
             coordinates: true,
-            ui: false,
+            site: None,
+            printable_only: true,
             pretty: false,
             kv_value_bytes_max: 512 * 1024,
             txn_bytes_max: 512 * 1024,

@@ -15,8 +15,8 @@ pub(super) enum Path<'a> {
     Unprintable,
 }
 
-/// Reads a path as it stands in the request line.
-pub(super) fn read(raw: &str) -> Path<'_> {
+/// Reads a path as it stands in the request line; what does not print is told apart if asked for.
+pub(super) fn read(raw: &str, printable_only: bool) -> Path<'_> {
     if !raw.starts_with('/') {
         return Path::Broken;
     }
@@ -24,11 +24,21 @@ pub(super) fn read(raw: &str) -> Path<'_> {
         return Path::Clean(Cow::Borrowed(raw));
     }
     let Some(decoded) = decode(raw, Plus::Literal) else { return Path::Broken };
-    if decoded.chars().any(|c| c.is_control() || (c.is_whitespace() && c != ' ')) {
+    if printable_only && !decoded.chars().all(prints) {
         return Path::Unprintable;
     }
     let cleaned = clean(&decoded);
     if cleaned == decoded { Path::Clean(decoded) } else { Path::Moved(encode(&cleaned)) }
+}
+
+/// Tells whether a character prints: every letter, mark, number, sign, and the plain space.
+fn prints(c: char) -> bool {
+    if c.is_ascii() {
+        return (' '..='~').contains(&c);
+    }
+    // Of what follows a letter only that is escaped which does not print.
+    let pair: String = ['a', c].iter().collect();
+    !pair.escape_debug().any(|shown| shown == '\\')
 }
 
 /// Tells whether a path needs neither decoding nor cleaning.
@@ -129,14 +139,14 @@ mod tests {
     #[test]
     fn plain_paths_are_borrowed() {
         for path in ["/", "/v1/kv/a/b/", "/v1/kv/a.b/x..y", "/v1/kv/a b"] {
-            assert_eq!(read(path), Path::Clean(Cow::Borrowed(path)));
+            assert_eq!(read(path, true), Path::Clean(Cow::Borrowed(path)));
         }
     }
 
     #[test]
     fn escapes_are_decoded_even_slashes() {
-        assert_eq!(read("/v1/kv/a%2Fb%20c"), Path::Clean("/v1/kv/a/b c".into()));
-        assert_eq!(read("/v1/kv/h%3Cx%3E%26+"), Path::Clean("/v1/kv/h<x>&+".into()));
+        assert_eq!(read("/v1/kv/a%2Fb%20c", true), Path::Clean("/v1/kv/a/b c".into()));
+        assert_eq!(read("/v1/kv/h%3Cx%3E%26+", true), Path::Clean("/v1/kv/h<x>&+".into()));
     }
 
     #[test]
@@ -148,18 +158,22 @@ mod tests {
             ("/v1/kv/./a%20<b/", "/v1/kv/a%20%3Cb/"),
             ("/..", "/"),
         ] {
-            assert_eq!(read(from), Path::Moved(to.into()), "{from}");
+            assert_eq!(read(from, true), Path::Moved(to.into()), "{from}");
         }
-        assert_eq!(read("/v1/kv/.hidden"), Path::Clean("/v1/kv/.hidden".into()));
+        assert_eq!(read("/v1/kv/.hidden", true), Path::Clean("/v1/kv/.hidden".into()));
     }
 
     #[test]
     fn broken_paths_are_told_apart_from_unprintable_ones() {
         for raw in ["/a%zz", "/a%f", "/%ff%fe", "*", ""] {
-            assert_eq!(read(raw), Path::Broken, "{raw}");
+            assert_eq!(read(raw, true), Path::Broken, "{raw}");
         }
-        for raw in ["/a%01", "/a%0A", "/a%7f", "/%C2%A0"] {
-            assert_eq!(read(raw), Path::Unprintable, "{raw}");
+        for raw in ["/a%01", "/a%0A", "/a%7f", "/%C2%A0", "/%E2%80%8B", "/%EE%80%80"] {
+            assert_eq!(read(raw, true), Path::Unprintable, "{raw}");
+            assert!(matches!(read(raw, false), Path::Clean(_)), "{raw}");
+        }
+        for text in ["/\u{e4}", "/a\u{301}", "/\u{301}", "/\u{20ac}", "/\u{65e5}'\"\\"] {
+            assert_eq!(read(&encode(text), true), Path::Clean(text.into()), "{text}");
         }
     }
 }

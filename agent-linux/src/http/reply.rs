@@ -136,6 +136,13 @@ impl Page {
         page.header(LOCATION, &to)
     }
 
+    /// Sends the client to a path relative to its own, with the same query.
+    pub(super) fn sent_on(to: &str, query: Option<&str>) -> Self {
+        let query = query.map_or(String::new(), |query| format!("?{query}"));
+        let to = format!("{}{query}", encode(to));
+        Self::empty(StatusCode::MOVED_PERMANENTLY).header(LOCATION, &to)
+    }
+
     /// Sends the client to a path that is not yet encoded.
     pub(super) fn moved_plain(method: &Method, path: &str, query: Option<&str>) -> Self {
         Self::moved(method, &encode(path), query)
@@ -348,15 +355,36 @@ pub(super) fn finish_asset(
     method: &Method,
     asked: &HeaderMap,
 ) -> Response<Body> {
+    let packed = accepts_gzip(asked);
+    let bytes = if packed { asset.packed(gzip) } else { asset.plain };
+    finish_file(Body::from(bytes), asset.kind, method, asked, packed)
+}
+
+/// Turns the page itself, under a path of its own, into a response.
+pub(super) fn finish_text(
+    text: String,
+    kind: &'static str,
+    method: &Method,
+    asked: &HeaderMap,
+) -> Response<Body> {
+    finish_file(Body::from(text.into_bytes()), kind, method, asked, false)
+}
+
+/// Turns what the page has into a response.
+fn finish_file(
+    body: Body,
+    kind: &'static str,
+    method: &Method,
+    asked: &HeaderMap,
+    packed: bool,
+) -> Response<Body> {
     if method != Method::GET && method != Method::HEAD {
         let page = Page::empty(StatusCode::METHOD_NOT_ALLOWED).header(ALLOW, "GET,HEAD");
         return finish(page, Audience::Router, asked, &[]);
     }
-    let packed = accepts_gzip(asked);
-    let bytes = if packed { asset.packed(gzip) } else { asset.plain };
-    let mut response = Response::new(Body::from(bytes));
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(asset.kind));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));

@@ -8,15 +8,14 @@ use super::ask::{asked, logged};
 use super::connection::{self, Body, NotTaken};
 use super::guard::guard;
 use super::options::{Params, token};
-use super::reply::{Audience, Freshness, Page, Refusal, Teller, finish, finish_asset};
+use super::reply::{Audience, Freshness, Page, Refusal, Teller, finish};
 use super::{
     BODY_BYTES_MAX, Http, Settings, acl, agent, autopilot, catalog, check, connect, coordinate,
-    event, health, internal, keyring, kv, metric, monitor, operator, path, query, registration,
-    service, session, snapshot, status, txn,
+    event, health, internal, keyring, kv, metric, monitor, operator, page, path, query,
+    registration, service, session, snapshot, status, txn,
 };
 use crate::endpoint::agent::{Op, Reply as OwnReply};
 use crate::metrics::{Sample, Stopwatch};
-use crate::ui;
 use agent_core::model::request::{Reply, Request};
 use hyper::body::Incoming;
 use hyper::header::ALLOW;
@@ -319,7 +318,7 @@ pub(super) async fn answer(
     let settings = &http.settings;
     let by_router = |page| finish(page, Audience::Router, &parts.headers, &[]);
     let query = parts.uri.query();
-    let path = match path::read(parts.uri.path()) {
+    let path = match path::read(parts.uri.path(), settings.printable_only) {
         path::Path::Clean(path) => path,
         path::Path::Moved(to) => return by_router(Page::moved(&parts.method, &to, query)),
         path::Path::Broken => return by_router(Page::broken()),
@@ -342,15 +341,11 @@ pub(super) async fn answer(
             let page = Page::moved_plain(&parts.method, &format!("{path}/"), query);
             by_router(page)
         }
-        Found::Nothing if settings.ui && (path == "/" || path == "/ui") => {
-            by_router(Page::moved(&parts.method, "/ui/", query))
-        }
-        Found::Nothing if settings.ui && path.starts_with("/ui/") => {
-            let asset = ui::find(&path["/ui/".len()..]);
-            finish_asset(asset, &parts.method, &parts.headers)
-        }
-        Found::Nothing if path == "/" => by_router(Page::text(StatusCode::OK, "Consul Agent")),
-        Found::Nothing => by_router(Page::empty(StatusCode::NOT_FOUND)),
+        Found::Nothing => match page::serve(settings, &path, &parts).await {
+            Some(response) => response,
+            None if path == "/" => by_router(Page::text(StatusCode::OK, "Consul Agent")),
+            None => by_router(Page::empty(StatusCode::NOT_FOUND)),
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use agent_core::time::Civil;
 use serde_json::{Map, Value};
 use tracing::Event;
 use tracing::field::{Field, Visit};
@@ -19,7 +20,19 @@ pub(super) fn format(now: SystemTime, level: LogLevel, event: &Event<'_>, form: 
     if form == Form::Json {
         return as_json(&stamp, level, &module, parts);
     }
-    let mut line = format!("    {stamp:.3} {:<7} {module}: {}", tag(level), parts.message);
+    format!("    {stamp:.3} {:<7} {}", tag(level), as_text(&module, &parts))
+}
+
+/// Writes an event without its time and level.
+pub(super) fn bare(event: &Event<'_>) -> String {
+    let mut parts = Parts::default();
+    event.record(&mut parts);
+    as_text(&module(event.metadata().target()), &parts)
+}
+
+/// Writes where an event comes from, its message and its fields.
+fn as_text(module: &str, parts: &Parts) -> String {
+    let mut line = format!("{module}: {}", parts.message);
     for (at, (name, value)) in parts.fields.iter().enumerate() {
         line.push_str(if at == 0 { ": " } else { " " });
         // Writing to a string does not fail.
@@ -122,9 +135,7 @@ impl Stamp {
 
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = date(self.secs / 86_400);
-        let secs = self.secs % 86_400;
-        let (hour, minute, second) = (secs / 3600, secs / 60 % 60, secs % 60);
+        let Civil { year, month, day, hour, minute, second } = Civil::of(self.secs);
         write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
         let digits = format!("{:09}", self.nanos);
         match f.precision() {
@@ -132,22 +143,6 @@ impl fmt::Display for Stamp {
             None => f.write_str("Z"),
         }
     }
-}
-
-/// Turns days since 1970-01-01 to year, month and day of the Gregorian calendar.
-///
-/// Source: Howard Hinnant, <https://howardhinnant.github.io/date_algorithms.html#civil_from_days>.
-fn date(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let of_era = shifted % 146_097;
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    (year, month, day)
 }
 
 #[cfg(test)]

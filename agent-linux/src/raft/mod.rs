@@ -9,6 +9,7 @@
 //! confirm       reads after a quorum has confirmed the leader, many by one round
 //! member        bootstrap, add (learner first), remove
 //! leadership    who leads, by promises and not by memory; snapshots by volume
+//! compact       snapshots at looks now and then
 //! succession    a leader whose process is gone
 //! network       calls to peers over rpc's raft channel; keeps the leader's lease
 //! apply         StateMachine as openraft sees it: an index for every command
@@ -36,6 +37,7 @@
 
 mod answer;
 mod apply;
+mod compact;
 mod confirm;
 mod disk;
 mod entry;
@@ -142,13 +144,15 @@ pub struct Options {
 pub struct Compaction {
     /// Entries after which a snapshot is taken, default 16,384 as Consul's.
     pub every: u64,
+    /// Time between two looks whether it is due; by default there is one with each entry.
+    pub look: Option<Duration>,
     /// Entries kept for peers that lag a little, default 10,240 as Consul's.
     pub keep: u64,
 }
 
 impl Default for Compaction {
     fn default() -> Self {
-        Self { every: 16_384, keep: 10_240 }
+        Self { every: 16_384, look: None, keep: 10_240 }
     }
 }
 
@@ -238,11 +242,15 @@ struct Node {
     changing: tokio::sync::Mutex<()>,
     receiving: tokio::sync::Mutex<Receiving>,
     watcher: AbortHandle,
+    compacter: Option<AbortHandle>,
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
         self.watcher.abort();
+        if let Some(compacter) = &self.compacter {
+            compacter.abort();
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Opening what is on disk, and starting the node.
 
 use super::apply::Machine;
+use super::compact::compact;
 use super::confirm::Confirmer;
 use super::disk::Space;
 use super::leadership::{self, Contact, Judge};
@@ -42,7 +43,8 @@ impl Raft {
         let Opened { id, log, machine, space } =
             opened.map_err(|fault| Error::Disk(fault.to_string()))?;
         let network = Network::new(timing);
-        let config = Arc::new(config(timing, options.compaction));
+        let compaction = options.compaction;
+        let config = Arc::new(config(timing, compaction));
         let storage = (log.clone(), machine.clone());
         let raft = openraft::Raft::new(id, config, network.clone(), storage.0, storage.1)
             .await
@@ -57,6 +59,9 @@ impl Raft {
         };
         let (sender, leadership) = watch::channel(Leadership::default());
         let watcher = tokio::spawn(leadership::watch(judge.clone(), log.clone(), sender));
+        let compacter = compaction
+            .look
+            .map(|look| tokio::spawn(compact(raft.clone(), compaction.every, look)).abort_handle());
         let proposer = Proposer::start(raft.clone(), timing);
         let confirmer = Confirmer::start(raft.clone(), timing);
         tracing::info!(id, "raft started");
@@ -77,6 +82,7 @@ impl Raft {
                 changing: tokio::sync::Mutex::default(),
                 receiving: tokio::sync::Mutex::default(),
                 watcher: watcher.abort_handle(),
+                compacter,
             }),
         })
     }
@@ -91,7 +97,10 @@ fn config(timing: Timing, compaction: Compaction) -> openraft::Config {
         election_timeout_max: millis(timing.election_max),
         install_snapshot_timeout: millis(timing.catch_up),
         max_payload_entries: 512,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(compaction.every),
+        snapshot_policy: match compaction.look {
+            None => SnapshotPolicy::LogsSinceLast(compaction.every),
+            Some(_) => SnapshotPolicy::Never,
+        },
         max_in_snapshot_log_to_keep: compaction.keep,
         purge_batch_size: 64,
         ..openraft::Config::default()

@@ -2,6 +2,8 @@
 //!
 //! Three files and no resource from elsewhere. How they are sent is a matter of `http`.
 
+pub(crate) mod folder;
+
 use std::sync::OnceLock;
 
 /// One file of the page.
