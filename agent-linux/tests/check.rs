@@ -37,6 +37,7 @@ fn http(url: String) -> Http {
         header: BTreeMap::new(),
         body: String::new(),
         verify: Verify::System,
+        own: None,
         timeout: Duration::from_secs(10),
         output_bytes: 4096,
     }

@@ -102,7 +102,7 @@ async fn application(tls: Option<TlsAcceptor>) -> String {
 }
 
 fn grpc(target: impl Into<String>) -> Grpc {
-    Grpc { target: target.into(), tls: None, timeout: PATIENCE }
+    Grpc { target: target.into(), tls: None, own: None, timeout: PATIENCE }
 }
 
 #[tokio::test]

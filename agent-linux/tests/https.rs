@@ -374,3 +374,34 @@ fn https_is_served_on_a_unix_socket_too() {
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
 }
+
+#[test]
+fn checks_come_with_the_agents_certificate_if_they_are_to() {
+    let authority = Authority::new("authority");
+    for (setting, status) in [("true", "passing"), ("false", "critical")] {
+        let mut cluster = Cluster::loopback();
+        let more = format!(
+            "verify_incoming_https = true\nserver_name = \"server.dc1.consul\"\n\
+             enable_agent_tls_for_checks = {setting}"
+        );
+        server(&mut cluster, &authority, &more);
+        cluster.start(0);
+        cluster.until_leader();
+        let agent = &cluster.agents[0];
+        let check = serde_json::json!({
+            "ID": "own",
+            "Name": "own",
+            "Interval": "1s",
+            "HTTP": format!("{}/v1/status/leader", url(agent)),
+        });
+        let check = check.to_string();
+        assert_eq!(agent.http().put("/v1/agent/check/register", &check).status, 200);
+        eventually(PATIENCE, "the check has run", || {
+            let checks = agent.http().get("/v1/agent/checks").text();
+            let told: serde_json::Value = serde_json::from_str(&checks).expect("JSON");
+            let own = &told["own"];
+            let ran = own["Status"] == status && own["Output"] != "";
+            if ran { Ok(()) } else { Err(checks) }
+        });
+    }
+}

@@ -1,7 +1,7 @@
 //! Changes of services and checks, on disk first, and their return at start.
 
 use super::disk::{Durability, Folder, Staged};
-use super::local::{Configured, Leftover, Local, OpenError, Scripts};
+use super::local::{Configured, Leftover, Local, OpenError, Scripts, lock};
 use super::maintenance;
 use super::register::{self, Origin, Registration, failed};
 use super::state::cut;
@@ -144,7 +144,9 @@ impl Local {
             }
         }
         let bytes = self.with(|state, _| state.output_bytes());
-        Ok(Work::of(definition, bytes))
+        let mut work = Work::of(definition, bytes);
+        work.speak_as(lock(&self.tls).clone());
+        Ok(work)
     }
 
     /// Removes a service with its checks; one that is not there is no failure.
@@ -242,6 +244,7 @@ impl Local {
     /// The first definition that is wrong.
     pub(super) fn configure(&self, configured: Configured) -> Result<(), OpenError> {
         let fault = |what: String| move |error| OpenError::Definition { what, error };
+        *lock(&self.tls) = configured.tls;
         let (old_services, old_checks) = self.configured_ids();
         let mut services = BTreeSet::new();
         let mut checks = BTreeSet::new();

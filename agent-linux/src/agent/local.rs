@@ -16,6 +16,7 @@ use super::{hash, maintenance};
 use crate::config::definition::{CheckDefinition, ServiceDefinition};
 use crate::endpoint::agent::{InstanceHealth, Maintenance, Op, Reply};
 use crate::endpoint::filter::{self, Fault};
+use crate::tls::Own;
 use agent_core::model::check::Check;
 use agent_core::model::node::Node;
 use agent_core::model::request::{Error, Kind};
@@ -67,6 +68,8 @@ pub struct Configured {
     pub services: Vec<ServiceDefinition>,
     /// Checks of the node, or of services by id.
     pub checks: Vec<CheckDefinition>,
+    /// How checks speak TLS, unless as anybody does.
+    pub tls: Option<Own>,
 }
 
 /// The services and checks could not be loaded.
@@ -101,6 +104,8 @@ pub struct Local {
     /// Held by whoever changes disk and state together, so that both change in the same order.
     pub(super) writer: Mutex<()>,
     state: Mutex<State>,
+    /// How checks that are registered from now on speak TLS.
+    pub(super) tls: Mutex<Option<Own>>,
     epoch: std::time::Instant,
     /// Counts changes of rows, for those that wait for one.
     changed: watch::Sender<u64>,
@@ -140,6 +145,7 @@ impl Local {
             disk,
             writer: Mutex::new(()),
             state: Mutex::new(State::new(node, output, Rng::new(seed))),
+            tls: Mutex::default(),
             epoch: std::time::Instant::now(),
             changed: watch::Sender::new(0),
             dirty: watch::Sender::new(0),
@@ -452,7 +458,7 @@ pub(super) enum Catalog {
 }
 
 /// Locks; a thread that panicked left nothing half done that the next full sync would not mend.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

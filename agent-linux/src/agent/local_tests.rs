@@ -184,7 +184,7 @@ async fn the_configuration_wins_and_a_reload_follows_it() {
     let configured = |port: i64| Configured {
         services: vec![service(json!({"Name": "web", "Port": port, "Check":
             {"Args": ["true"], "Interval": "1h"}}))],
-        checks: Vec::new(),
+        ..Configured::default()
     };
     let local = open(Some(&scratch.0), configured(2));
     let port = |local: &Arc<Local>| local.with(|state, _| state.services["web"].row.port);

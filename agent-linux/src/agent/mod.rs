@@ -234,7 +234,7 @@ async fn start(
         config.data_dir.as_deref(),
         setting::node(&config, node_id),
         setting::local_settings(&config),
-        setting::configured(&config),
+        setting::configured(&config).map_err(|error| Error::Setting(error.to_string()))?,
     )
     .map_err(Error::Local)?;
     let limit = Arc::new(Limit::new(config.limits.rpc_rate, config.limits.rpc_max_burst));

@@ -12,6 +12,8 @@ impl Agent {
         for warning in warnings {
             tracing::warn!("{warning}");
         }
+        let configured = setting::configured(&config);
+        let configured = configured.map_err(|error| config::Error::Invalid(error.to_string()))?;
         if let Some(certificates) = &self.certificates {
             let presented = tls::server(&config.tls);
             certificates.send_replace(
@@ -19,7 +21,7 @@ impl Agent {
             );
         }
         log::set_level(config.log.level);
-        if let Err(error) = self.local.reload(setting::configured(&config)).await {
+        if let Err(error) = self.local.reload(configured).await {
             tracing::error!("services and checks stay as they were: {error}");
         }
         self.http_connections.set(config.limits.http_max_conns_per_client);

@@ -6,6 +6,7 @@ use crate::http;
 use crate::log;
 use crate::metrics::{Naming, Sink, Sinks};
 use crate::rpc::server::Limits;
+use crate::tls;
 use agent_core::model::Stamp;
 use agent_core::model::node::Node;
 use agent_core::time::Duration;
@@ -46,9 +47,17 @@ pub(super) fn local_settings(config: &Config) -> local::Settings {
     }
 }
 
-/// Takes the services and checks of the configuration.
-pub(super) fn configured(config: &Config) -> local::Configured {
-    local::Configured { services: config.services.clone(), checks: config.checks.clone() }
+/// Takes the services and checks of the configuration, and how checks speak TLS.
+///
+/// # Errors
+///
+/// For files of TLS that are no good.
+pub(super) fn configured(config: &Config) -> Result<local::Configured, tls::Error> {
+    let files = &config.tls;
+    let name = files.server_name.as_ref().unwrap_or(&config.node_name);
+    let own = files.for_checks.then(|| tls::Own::new(files, name)).transpose()?;
+    let (services, checks) = (config.services.clone(), config.checks.clone());
+    Ok(local::Configured { services, checks, tls: own })
 }
 
 /// Translates the bounds of the RPC listener.

@@ -113,6 +113,7 @@ fn post(http: &HttpHandler, index: u64, result: String) -> Post {
         method: http.method.clone(),
         header,
         body: result + "\n",
+        own: None,
         verify: if http.tls_skip_verify { Verify::Nothing } else { Verify::System },
         timeout: http.timeout.to_core(),
         output_bytes: OUTPUT_BYTES,

@@ -4,7 +4,7 @@
 
 use super::Outcome;
 use super::dial;
-use crate::tls::{self, Verify};
+use crate::tls::{self, Own, Verify};
 use agent_core::health::Status;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
@@ -59,6 +59,8 @@ pub struct Grpc {
     pub target: String,
     /// How to speak TLS; `None` for not at all.
     pub tls: Option<Verify>,
+    /// The agent's own way to speak TLS, if it is to be used.
+    pub own: Option<Own>,
     /// Time for the whole exchange.
     pub timeout: Duration,
 }
@@ -88,8 +90,14 @@ impl Grpc {
         let Some(verify) = self.tls else {
             return exchange(stream, "http", address, service).await;
         };
-        let name = ServerName::try_from(host.to_owned()).map_err(|error| untrusted(&error))?;
-        let mut config = tls::client(verify).as_ref().clone();
+        let (name, config) = match &self.own {
+            Some(own) => own.way(verify),
+            None => {
+                let name = ServerName::try_from(host.to_owned());
+                (name.map_err(|error| untrusted(&error))?, tls::client(verify))
+            }
+        };
+        let mut config = config.as_ref().clone();
         config.alpn_protocols = vec![b"h2".to_vec()];
         let connector = TlsConnector::from(Arc::new(config));
         let stream = connector.connect(name, stream).await.map_err(|error| untrusted(&error))?;

@@ -1,7 +1,7 @@
 //! HTTP checks: the answer's status code, and the last bytes of its body.
 
 use super::{Outcome, dial, tail, text_of};
-use crate::tls::{self, Verify};
+use crate::tls::{self, Own, Verify};
 use agent_core::health::{Status, Tail};
 use base64::Engine as _;
 use bytes::Bytes;
@@ -38,6 +38,8 @@ pub struct Http {
     pub body: String,
     /// Whether to ask for a certificate that can be believed.
     pub verify: Verify,
+    /// The agent's own way to speak TLS, if it is to be used.
+    pub own: Option<Own>,
     /// Time for the whole exchange.
     pub timeout: Duration,
     /// Bytes of the body kept.
@@ -130,11 +132,16 @@ impl Http {
                 transfer(stream, hop.request()?, take).await
             }
             Some("https") => {
-                let name = ServerName::try_from(host.to_owned()).map_err(|e| e.to_string())?;
+                let (name, config) = match &self.own {
+                    Some(own) => own.way(self.verify),
+                    None => {
+                        let name = ServerName::try_from(host.to_owned());
+                        (name.map_err(|e| e.to_string())?, tls::client(self.verify))
+                    }
+                };
                 let stream = dial::dial(host, hop.uri.port_u16().unwrap_or(443)).await?;
-                let connector = TlsConnector::from(tls::client(self.verify));
-                let stream =
-                    connector.connect(name, stream).await.map_err(|error| tls_fault(&error))?;
+                let stream = TlsConnector::from(config).connect(name, stream).await;
+                let stream = stream.map_err(|error| tls_fault(&error))?;
                 transfer(stream, hop.request()?, take).await
             }
             Some(other) => Err(format!("unsupported protocol scheme \"{other}\"")),

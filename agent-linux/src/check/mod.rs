@@ -32,7 +32,7 @@ use script::Script;
 use std::time::Duration;
 use tcp::Tcp;
 
-pub use crate::tls::Verify;
+pub use crate::tls::{Own, Verify};
 
 /// Bytes of output kept for a check unless it is told otherwise, as in Consul.
 pub const OUTPUT_BYTES_DEFAULT: usize = 4096;
@@ -103,6 +103,7 @@ impl Work {
             Self::Run(Job::Grpc(Grpc {
                 target: definition.grpc.clone(),
                 tls: definition.grpc_use_tls.then_some(verify),
+                own: None,
                 timeout: timeout(NETWORK_TIMEOUT),
             }))
         } else if !definition.http.is_empty() {
@@ -112,6 +113,7 @@ impl Work {
                 header: definition.header.clone(),
                 body: definition.body.clone(),
                 verify,
+                own: None,
                 timeout: timeout(NETWORK_TIMEOUT),
                 output_bytes,
             }))
@@ -141,6 +143,20 @@ impl Work {
             Self::Ttl(definition.ttl)
         } else {
             Self::Nothing
+        }
+    }
+}
+
+impl Work {
+    /// Lets a check over TLS speak it as the agent does.
+    pub fn speak_as(&mut self, agent: Option<Own>) {
+        match self {
+            Self::Run(Job::Http(http)) => http.own = agent,
+            Self::Run(Job::Grpc(grpc)) => grpc.own = agent,
+            Self::Run(Job::Script(_) | Job::Tcp(_) | Job::Docker(_))
+            | Self::Ttl(_)
+            | Self::Alias(_)
+            | Self::Nothing => {}
         }
     }
 }

@@ -18,7 +18,6 @@ pub(super) const SETTINGS: &[Setting] = &[
     known("auto_config.enabled", Bool, Refused),
     known("serf_lan_allowed_cidrs", Texts, Refused).flag("serf-lan-allowed-cidrs"),
     known("serf_wan_allowed_cidrs", Texts, Refused).flag("serf-wan-allowed-cidrs"),
-    known("enable_agent_tls_for_checks", Bool, Refused),
 
     // Access control.
     known("acl.default_policy", Text, Later),
@@ -51,7 +50,6 @@ pub(super) const SETTINGS: &[Setting] = &[
     known("enable_acl_replication", Bool, Later),
 
     // TLS and encryption.
-    known("server_name", Text, Later),
     known("auto_encrypt.dns_san", Texts, Later),
     known("auto_encrypt.ip_san", Texts, Later),
     known("auto_config.authorization", Any, Later),

@@ -227,6 +227,8 @@ impl Config {
             ("TLSPreferServerCipherSuites", json!(t.prefer_server_cipher_suites)),
             ("VerifyIncoming", json!(!self.server && t.verify_incoming)),
             ("VerifyIncomingHTTPS", json!(t.verify_incoming)),
+            ("EnableAgentTLSForChecks", json!(t.for_checks)),
+            ("ServerName", json!(t.server_name.as_deref().unwrap_or_default())),
         ]
     }
 
@@ -364,7 +366,6 @@ fn show_absent_mesh() -> Part {
         ("ConnectMeshGatewayWANFederationEnabled", json!(false)),
         ("ConnectSidecarMaxPort", json!(21255)),
         ("ConnectSidecarMinPort", json!(21000)),
-        ("EnableAgentTLSForChecks", json!(false)),
         ("EnableCentralServiceConfig", json!(false)),
         ("ExposeMaxPort", json!(21755)),
         ("ExposeMinPort", json!(21500)),
@@ -376,7 +377,6 @@ fn show_absent_mesh() -> Part {
         ("StartJoinAddrsWAN", json!([])),
         ("SerfAllowedCIDRsLAN", json!([])),
         ("SerfAllowedCIDRsWAN", json!([])),
-        ("ServerName", json!("")),
         ("ACLEnableKeyListPolicy", json!(false)),
         ("ACLEnableTokenPersistence", json!(false)),
         ("ACLTokenReplication", json!(false)),

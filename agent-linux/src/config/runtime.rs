@@ -311,6 +311,10 @@ pub struct Tls {
     pub prefer_server_cipher_suites: bool,
     /// Whether clients need a certificate.
     pub verify_incoming: bool,
+    /// Whether checks present the certificate and believe these authorities.
+    pub for_checks: bool,
+    /// The name that checks then expect in a certificate; none for the node's.
+    pub server_name: Option<String>,
 }
 
 /// A version of TLS.

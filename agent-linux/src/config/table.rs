@@ -132,6 +132,9 @@ pub(super) const SETTINGS: &[Setting] = &[
     works("tls_cipher_suites", Text, "Cipher suites of TLS 1.2, comma between.").reloads(),
     works("tls_prefer_server_cipher_suites", Bool, "The agent's order counts.").reloads(),
     works("verify_incoming", Bool, "Clients of HTTPS need a certificate; clients only.").reloads(),
+    works("enable_agent_tls_for_checks", Bool, "Checks use the certificate and authorities.")
+        .reloads(),
+    works("server_name", Text, "Name that checks then expect. Default: the node's.").reloads(),
     works("verify_incoming_https", Bool, "Clients of HTTPS need a certificate.").reloads(),
 
     // DNS.

@@ -353,3 +353,36 @@ fn what_consul_takes_and_forgets_is_taken() {
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(hcl("nonsense = 1").unwrap_err().contains("invalid config key nonsense"));
 }
+
+#[test]
+fn the_readme_lists_what_has_no_effect_and_nothing_else() {
+    let text = include_str!("../../README.md");
+    let (_, text) = text.split_once("## Settings of Consul 1.8 without effect").unwrap();
+    let (_, text) = text.split_once("no effect.\n").unwrap();
+    let (lists, _) = text.split_once("\n## ").unwrap();
+    let mut told = Vec::new();
+    let mut section = None;
+    for word in lists.split_ascii_whitespace() {
+        let opens = word.starts_with("{`");
+        if opens {
+            section = told.pop();
+        }
+        let closes = word.contains('}');
+        if let Some((_, rest)) = word.split_once('`') {
+            let key = rest.split('`').next().unwrap();
+            told.push(match &section {
+                Some(section) => format!("{section}.{key}"),
+                None => key.to_owned(),
+            });
+        }
+        if closes {
+            section = None;
+        }
+    }
+    told.sort_unstable();
+    let works = |effect| matches!(effect, Effect::Start | Effect::Reload);
+    let idle = setting::all().filter(|setting| !works(setting.effect));
+    let mut idle: Vec<_> = idle.map(|setting| setting.key.to_owned()).collect();
+    idle.sort_unstable();
+    assert_eq!(told, idle);
+}

@@ -26,6 +26,8 @@ pub(super) fn tls(r: &Reader<'_>, server: bool, warnings: &mut Vec<String>) -> R
         cipher_suites: suites(r)?,
         prefer_server_cipher_suites: r.bool("tls_prefer_server_cipher_suites", false),
         verify_incoming: r.bool("verify_incoming_https", everything),
+        for_checks: r.bool("enable_agent_tls_for_checks", false),
+        server_name: r.some_text("server_name").map(str::to_owned),
     };
     verify(r, &tls)?;
     if server && tls.cert_file.is_some() {

@@ -1,16 +1,18 @@
 //! TLS: certificates from files, and what clients and listeners make of them.
 //!
 //! - this file: PEM files read, with faults that name the file
-//! - `client`: whose certificates a client believes, and its own
+//! - `client`: whose certificates a client believes, and its own     `own`: those of checks
 //! - `issue`: certificates of one's own                 `der`: how they are written
 //! - `server`: what a listener presents, and whose certificates it wants to see
 
 mod client;
 pub mod der;
 pub mod issue;
+mod own;
 mod server;
 
 pub use client::{Trust, Verify, client, client_with};
+pub use own::Own;
 pub use server::{Offer, server};
 
 use crate::config::os_text;
