@@ -87,6 +87,35 @@ impl Judge {
     }
 }
 
+impl Judge {
+    /// Tells how long to wait for the next look. While all is well nothing can change, unless
+    /// openraft says so, until what was last heard is old: on the leader, until a quorum's promises
+    /// lapse; on a follower, until there is just time to ask for the leader before its own promise
+    /// lapses. Otherwise it is half a heartbeat.
+    fn pause(&self, now: Leadership, metrics: &Metrics) -> Duration {
+        let timing = self.timing;
+        let (heard, fresh) = match metrics.state {
+            ServerState::Leader => {
+                let members = &metrics.membership_config;
+                let promised = self.network.promised_at(self.id, metrics.vote, members);
+                (promised.map(|at| at.elapsed()), timing.lost)
+            }
+            ServerState::Candidate
+            | ServerState::Follower
+            | ServerState::Learner
+            | ServerState::Shutdown => {
+                (self.contact.elapsed(), timing.promise - timing.heartbeat / 2)
+            }
+        };
+        match heard {
+            Some(since) if now.leader.is_some() && since < fresh => {
+                (fresh - since).min(timing.lease)
+            }
+            Some(_) | None => timing.heartbeat / 2,
+        }
+    }
+}
+
 /// How a state is reached is counted from one look to the next.
 type Before = Option<(ServerState, bool)>;
 
@@ -184,7 +213,7 @@ pub(super) async fn watch(
         tokio::select! {
             changed = servers.changed() => has_ended = changed.is_err(),
             changed = metrics.changed(), if waits_for_own_entry => has_ended = changed.is_err(),
-            () = tokio::time::sleep(judge.timing.heartbeat / 2) => {}
+            () = tokio::time::sleep(judge.pause(now, &latest)) => {}
         }
     }
 }

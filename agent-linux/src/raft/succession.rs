@@ -30,7 +30,7 @@ pub(super) struct Succession {
 }
 
 impl Succession {
-    /// Looks at where raft stands; called a few times between two heartbeats.
+    /// Looks at where raft stands; called before the promise of a silent leader lapses.
     pub(super) fn look(&mut self, judge: &Judge, metrics: &Metrics) {
         let members = metrics.membership_config.membership();
         if let Some(leader) = metrics.current_leader {
