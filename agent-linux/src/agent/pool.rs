@@ -148,9 +148,11 @@ pub(super) async fn join(
     if joined > 0 {
         return Ok(joined);
     }
-    failures.extend(
-        refused.into_iter().map(|(address, error)| format!("Failed to join {address}: {error}")),
-    );
+    let refusal = |(address, why): (SocketAddr, String)| {
+        let ip = address.ip();
+        format!("Failed to join {ip}: {why}")
+    };
+    failures.extend(refused.into_iter().map(refusal));
     let plural = if failures.len() == 1 { "" } else { "s" };
     let list: String = failures.iter().map(|failure| format!("\t* {failure}\n")).collect();
     Err(format!("{} error{plural} occurred:\n{list}\n", failures.len()))

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::driver::{Inner, PartialView};
+use crate::config::os_text;
 
 /// Longest one exchange may take, connecting included.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,6 +35,8 @@ const REJOIN_PERIOD: Duration = Duration::from_secs(10);
 /// Why an exchange did not happen.
 #[derive(Debug)]
 enum Failure {
+    /// There was no connection to this address.
+    Dial(SocketAddr, io::Error),
     Io(io::Error),
     Sync(Error),
     Seal(Refused),
@@ -62,7 +65,9 @@ impl From<Error> for Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Io(error) => error.fmt(f),
+            // In Go's words.
+            Self::Dial(peer, error) => write!(f, "dial tcp {peer}: connect: {}", os_text(error)),
+            Self::Io(error) => f.write_str(&os_text(error)),
             Self::Sync(error) => error.fmt(f),
             Self::Seal(why) => why.fmt(f),
             Self::Late => f.write_str("i/o timeout"),
@@ -130,7 +135,8 @@ async fn answer(inner: &Inner, mut stream: TcpStream, from: SocketAddr) -> Resul
 async fn exchange(inner: &Inner, peer: SocketAddr, purpose: Purpose) -> Result<(), Failure> {
     let work = async {
         let mut thread = Thread::default();
-        let mut stream = TcpStream::connect(peer).await?;
+        let mut stream =
+            TcpStream::connect(peer).await.map_err(|error| Failure::Dial(peer, error))?;
         stream.set_nodelay(true)?;
         let mut hello = inner.drive(|pool, _| pool.sync_hello(purpose))?;
         for _ in 0..HELLOS_MAX {
