@@ -75,10 +75,13 @@ pub(super) fn common_name(text: &str) -> Vec<u8> {
     list(SEQUENCE, &[value(SET, &attribute)])
 }
 
-/// Takes the first value off: its tag, its body, all of its bytes, and what follows it.
+/// A value: its tag, its body, all of its bytes.
+type Value<'a> = (u8, &'a [u8], &'a [u8]);
+
+/// Takes the first value off; answers it and what follows it.
 ///
 /// Lengths of more than four bytes are none that a certificate has.
-fn take(bytes: &[u8]) -> Option<(u8, &[u8], &[u8], &[u8])> {
+fn take(bytes: &[u8]) -> Option<(Value<'_>, &[u8])> {
     let (&tag, &first) = (bytes.first()?, bytes.get(1)?);
     let (from, length) = match first {
         0x80 | 0x85.. => return None,
@@ -90,21 +93,22 @@ fn take(bytes: &[u8]) -> Option<(u8, &[u8], &[u8], &[u8])> {
         short => (2, usize::from(short)),
     };
     let to = from.checked_add(length)?;
-    Some((tag, bytes.get(from..to)?, bytes.get(..to)?, bytes.get(to..)?))
+    Some(((tag, bytes.get(from..to)?, bytes.get(..to)?), bytes.get(to..)?))
 }
 
 /// The body of the first value, if it has a tag.
 pub(super) fn inside(tag: u8, bytes: &[u8]) -> Option<&[u8]> {
-    take(bytes).filter(|(found, ..)| *found == tag).map(|(_, body, ..)| body)
+    let ((found, body, _), _) = take(bytes)?;
+    (found == tag).then_some(body)
 }
 
-/// Lists the values of a body, up to the first that is none: tag, body, all of it.
-pub(super) fn values(body: &[u8]) -> impl Iterator<Item = (u8, &[u8], &[u8])> {
+/// Lists the values of a body, up to the first that is none.
+pub(super) fn values(body: &[u8]) -> impl Iterator<Item = Value<'_>> {
     let mut rest = body;
     std::iter::from_fn(move || {
-        let (tag, body, whole, after) = take(rest)?;
+        let (value, after) = take(rest)?;
         rest = after;
-        Some((tag, body, whole))
+        Some(value)
     })
 }
 
