@@ -162,23 +162,24 @@ async fn connection<H: Handler>(
     if let Err(error) = stream.set_nodelay(true) {
         return error.to_string();
     }
+    // Boxed, so that a connection has no room for what the other channels need, and no request has
+    // a place in the state of its connection.
     match (channel, raft) {
         (Some(Channel::Request), _) => {
             let session = Session::new(stream, REQUEST_BYTES_MAX, REPLY_BYTES_MAX, limits);
-            session.run(move |bytes| handler.clone().serve(bytes)).await
+            Box::pin(session.run(move |bytes| Box::pin(handler.clone().serve(bytes)))).await
         }
         (Some(Channel::Raft), Some(raft)) => {
             metrics::RPC_RAFT_HANDOFF.count();
             let session = Session::new(stream, RAFT_BYTES_MAX, RAFT_BYTES_MAX, limits);
-            session
-                .run(move |bytes| {
-                    let raft = raft.clone();
-                    async move { raft.handle(&bytes).await }
-                })
-                .await
+            let run = session.run(move |bytes| {
+                let raft = raft.clone();
+                Box::pin(async move { raft.handle(&bytes).await })
+            });
+            Box::pin(run).await
         }
         (Some(Channel::Raft), None) => "raft is not served here".into(),
-        (Some(Channel::Device), _) => super::device::run(stream, handler).await,
+        (Some(Channel::Device), _) => Box::pin(super::device::run(stream, handler)).await,
         (None, _) => "unknown channel byte".into(),
     }
 }
@@ -239,7 +240,7 @@ impl Session {
 
     async fn run<F: Future<Output = Vec<u8>> + Send + 'static>(
         mut self,
-        serve: impl Fn(Vec<u8>) -> F,
+        serve: impl Fn(Vec<u8>) -> Pin<Box<F>>,
     ) -> String {
         let shared = Arc::clone(&self.shared);
         let _end = AbortAll(Arc::clone(&shared));
@@ -291,7 +292,7 @@ impl Session {
         kind: Kind,
         id: u32,
         body: Vec<u8>,
-        serve: &impl Fn(Vec<u8>) -> F,
+        serve: &impl Fn(Vec<u8>) -> Pin<Box<F>>,
     ) -> Result<(), &'static str> {
         match kind {
             Kind::Request => self.start(id, serve(body)).await,
@@ -313,9 +314,8 @@ impl Session {
     async fn start<F: Future<Output = Vec<u8>> + Send + 'static>(
         &self,
         id: u32,
-        work: F,
+        mut work: Pin<Box<F>>,
     ) -> Result<(), &'static str> {
-        let mut work = Box::pin(work);
         if let Poll::Ready(reply) = poll_once(&mut work).await {
             self.shared.outbox.put(Kind::Reply, id, &self.shared.fitting(reply));
             return Ok(());
