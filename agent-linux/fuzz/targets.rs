@@ -17,6 +17,7 @@ use agent_linux::config::definition::{CheckDefinition, ServiceDefinition};
 use agent_linux::config::source::Sources;
 use agent_linux::dns::Transport;
 use agent_linux::endpoint::filter::{Filter, Selectable};
+use agent_linux::http::script;
 use agent_linux::raft::{StateMachine, check_segment};
 use agent_linux::store::{Store, Template, next_part};
 use agent_linux::tls::{der, issue};
@@ -37,6 +38,7 @@ pub const PURE: &[Target] = &[
     Target { name: "archive", run: archive, seeds: archives },
     Target { name: "serve", run: serve, seeds: requests },
     Target { name: "dns", run: dns, seeds: questions },
+    Target { name: "head", run: head, seeds: heads },
     Target { name: "raft", run: raft, seeds: calls },
 ];
 
@@ -323,6 +325,24 @@ pub fn raft(data: &[u8]) {
     let world = world();
     let _ = world.runtime.block_on(world.stranger.handle(data));
     assert_calm();
+}
+
+/// Requests as bytes: whole and in pieces of any length the same is read.
+pub fn head(data: &[u8]) {
+    let whole = script::read(data, usize::MAX);
+    for piece in [1, 2, 7, 100] {
+        assert_eq!(script::read(data, piece), whole, "in pieces of {piece}");
+    }
+}
+
+fn heads() -> Vec<Vec<u8>> {
+    let texts = [
+        "GET /v1/kv/a?raw HTTP/1.1\r\nHost: a\r\nX: b\r\n\r\nGET / HTTP/1.0\n\n",
+        "PUT / HTTP/1.1\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nabc\r\nGET",
+        "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;a=b\r\nx\r\n0\r\nA: b\r\n\r\n",
+        "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n0\r\n\r\n",
+    ];
+    texts.map(|text| text.as_bytes().to_vec()).into()
 }
 
 /// Anything on the HTTP port.

@@ -114,6 +114,10 @@ const IMPURE: &[(&str, &[&str])] = &[
     ("agent-linux/src/http/server.rs", OUTSIDE),
     ("agent-linux/src/http/lane.rs", &["tokio"]),
     ("agent-linux/src/http/connection.rs", OUTSIDE),
+    ("agent-linux/src/http/emit.rs", &["SystemTime"]),
+    ("agent-linux/src/http/script.rs", &["tokio"]),
+    ("agent-linux/src/http/talk.rs", OUTSIDE),
+    ("agent-linux/src/http/wire.rs", OUTSIDE),
     // A commit rings the bells of waiting tasks.
     ("agent-linux/src/store/watch.rs", &["tokio"]),
     // The lock delay runs by the leader's clock and never enters the log.

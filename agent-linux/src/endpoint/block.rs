@@ -4,11 +4,13 @@
 
 use super::Read;
 use crate::metrics;
-use crate::raft::Raft;
+use crate::raft::{Leadership, Raft};
 use crate::store::{Seen, Store, Watch};
 use agent_core::model::Index;
 use agent_core::model::request::{Consistency, Error, Kind, Reply};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 /// A wait grows by at most this part of itself: clients leave that much room in their own timeouts.
@@ -46,20 +48,26 @@ impl<'a> Gate<'a> {
         match self {
             Self::Open => Ok(()),
             Self::Lease(raft) => raft.lease().await,
-            Self::Quorum(raft) => raft.read_index().await,
+            Self::Quorum(raft) => Box::pin(raft.read_index()).await,
         }
     }
 
-    /// Waits until this server no longer leads; for ever if that does not matter.
-    async fn lost(&self) {
+    /// Tells whether the state can no longer be had, as this server no longer leads.
+    fn is_lost(&self) -> bool {
         match self {
-            Self::Open => std::future::pending().await,
-            Self::Lease(raft) | Self::Quorum(raft) => {
-                let mut leadership = raft.leadership();
-                // An error means that raft has stopped, which is as good as lost.
-                let _ = leadership.wait_for(|now| !now.is_self).await;
-            }
+            Self::Open => false,
+            Self::Lease(raft) | Self::Quorum(raft) => !raft.is_leader(),
         }
+    }
+}
+
+/// Wakes whoever waits for a change whenever this server no longer leads, so that none of them has
+/// to watch for that, too. Ends with raft.
+pub(super) async fn wake_on_loss(store: Arc<Store>, mut leadership: watch::Receiver<Leadership>) {
+    while leadership.wait_for(|now| now.is_self).await.is_ok() {
+        // An error means that raft has stopped, which is as good as lost.
+        drop(leadership.wait_for(|now| !now.is_self).await);
+        store.ring_all();
     }
 }
 
@@ -77,30 +85,31 @@ pub(super) async fn block(
     let deadline = Instant::now() + wait.time;
     let mut watch: Option<Watch> = None;
     let (mut epoch, mut blocking) = (None, None);
+    let mut is_over = false;
     loop {
         gate.pass().await?;
-        let tables = store.tables();
-        let mut seen = read(&tables);
-        seen.index = seen.index.max(tables.restored());
-        let replaced = *epoch.get_or_insert(tables.epoch()) != tables.epoch();
-        if wait.after == 0 || seen.index > wait.after || replaced {
-            return Ok(seen);
-        }
-        drop(tables);
+        let scopes = {
+            let tables = store.tables();
+            let mut seen = read(&tables);
+            seen.index = seen.index.max(tables.restored());
+            let replaced = *epoch.get_or_insert(tables.epoch()) != tables.epoch();
+            if wait.after == 0 || seen.index > wait.after || replaced || is_over {
+                return Ok(seen);
+            }
+            // What was read is not kept while the query waits: it may be much.
+            seen.scopes
+        };
         blocking.get_or_insert_with(|| metrics::QUERIES_BLOCKING.hold());
         match &watch {
-            Some(watch) if watch.scopes() == seen.scopes => {
-                tokio::select! {
-                    rung = timeout_at(deadline, watch.rung()) => {
-                        if rung.is_err() {
-                            return Ok(seen);
-                        }
-                    }
-                    () = gate.lost() => return Err(Error::new(Kind::NoLeader)),
+            Some(watch) if watch.scopes() == scopes => {
+                drop(scopes);
+                is_over = timeout_at(deadline, watch.rung()).await.is_err();
+                if gate.is_lost() {
+                    return Err(Error::new(Kind::NoLeader));
                 }
             }
             // Then read again, now that nothing can be missed.
-            Some(_) | None => watch = Some(store.watch(&seen.scopes)),
+            Some(_) | None => watch = Some(store.watch(&scopes)),
         }
     }
 }

@@ -64,6 +64,7 @@ use block::Gate;
 use reader::{Read, reader};
 use rule::{Turn, may_retry, whose};
 use std::borrow::Cow;
+use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -139,7 +140,8 @@ enum Passing {
 }
 
 impl Endpoint {
-    /// Serves as a server: from its own store, through its own raft node.
+    /// Serves as a server: from its own store, through its own raft node. Called within the
+    /// runtime.
     pub fn server(
         datacenter: String,
         store: Arc<Store>,
@@ -147,6 +149,7 @@ impl Endpoint {
         router: Arc<Router>,
         settings: Settings,
     ) -> Self {
+        tokio::spawn(block::wake_on_loss(store.clone(), raft.leadership()));
         let server = Server {
             store,
             raft,
@@ -194,20 +197,23 @@ impl Endpoint {
     /// # Errors
     ///
     /// What the client is told. Nothing was changed, except for [`Kind::Unknown`].
-    pub async fn serve(&self, request: Request) -> Outcome {
-        self.admit()?;
-        self.serve_admitted(request).await
+    #[expect(clippy::manual_async_fn, reason = "an async fn would hold the request twice")]
+    pub fn serve(&self, request: Request) -> impl Future<Output = Outcome> + Send + '_ {
+        async move {
+            self.admit()?;
+            self.serve_admitted(&request).await
+        }
     }
 
     /// Serves what counts against no limit, or did so already.
-    async fn serve_admitted(&self, request: Request) -> Outcome {
-        let outcome = self.0.carry(&request, None, Passing::Allowed).await.decode()?;
+    async fn serve_admitted(&self, request: &Request) -> Outcome {
+        let outcome = self.0.carry(request, None, Passing::Allowed).await.decode()?;
         let oldest = request.options.max_stale_ms;
         let stale = request.options.consistency == Consistency::Stale;
         if stale && oldest > 0 && outcome.meta.last_contact_ms > oldest {
-            let mut fresh = request;
+            let mut fresh = request.clone();
             fresh.options.consistency = Consistency::Default;
-            return self.0.carry(&fresh, None, Passing::Allowed).await.decode();
+            return Box::pin(self.0.carry(&fresh, None, Passing::Allowed)).await.decode();
         }
         Ok(outcome)
     }
@@ -283,7 +289,8 @@ impl Inner {
             if !again {
                 return carried;
             }
-            tokio::time::sleep(self.roll(RETRY_PAUSE)).await;
+            drop(carried);
+            Box::pin(tokio::time::sleep(self.roll(RETRY_PAUSE))).await;
         }
     }
 
@@ -303,7 +310,7 @@ impl Inner {
         let encoded = || bytes.map_or_else(|| Cow::Owned(request::emit(request)), Cow::Borrowed);
         let Some(server) = &self.server else {
             let deadline = Instant::now() + self.call_time(request);
-            return self.carried(self.router.forward_any(&encoded(), deadline).await);
+            return self.carried(Box::pin(self.router.forward_any(&encoded(), deadline)).await);
         };
         let datacenter = &request.options.datacenter;
         if !datacenter.is_empty() && *datacenter != self.datacenter {
@@ -322,7 +329,7 @@ impl Inner {
         passed_on.push(PASSED_ON);
         passed_on.extend_from_slice(&bytes);
         let deadline = Instant::now() + self.call_time(request);
-        let sent = self.router.forward_to(leader, &passed_on, deadline).await;
+        let sent = Box::pin(self.router.forward_to(leader, &passed_on, deadline)).await;
         // A leader that cannot be reached is none.
         self.carried(sent.map_err(|error| match error.kind {
             Kind::NoServers => Error::new(Kind::NoLeader),
@@ -354,18 +361,21 @@ impl Inner {
         }
     }
 
+    /// Serves a request from this server's own state. All but reads are boxed: a read that waits,
+    /// of which there are thousands, would else have room for any of the others.
     async fn serve_here(&self, server: &Server, request: &Request) -> Outcome {
         match &request.body {
-            Body::Command(command) => self.change(server, command).await,
+            Body::Command(command) => Box::pin(self.change(server, command)).await,
             Body::Query(Query::Status(query)) => Ok(self.untimed(status::answer(server, query))),
             Body::Query(Query::Operator(query)) => {
-                operator::answer(server, query).await.map(|reply| self.untimed(reply))
+                Box::pin(operator::answer(server, query)).await.map(|reply| self.untimed(reply))
             }
             Body::Query(Query::Snapshot(query)) => {
                 if *query == states::Query::Take {
-                    Gate::of(request.options.consistency, &server.raft).pass().await?;
+                    let gate = Gate::of(request.options.consistency, &server.raft);
+                    Box::pin(gate.pass()).await?;
                 }
-                let (index, reply) = snapshot::answer(server, query).await?;
+                let (index, reply) = Box::pin(snapshot::answer(server, query)).await?;
                 Ok(Answer { meta: self.meta(index), reply: Reply::Snapshot(reply) })
             }
             Body::Query(Query::Catalog(rows::Query::Datacenters)) => {
@@ -374,7 +384,7 @@ impl Inner {
             }
             Body::Query(Query::Session(sessions::Query::Renew(id))) => {
                 let watch = Stopwatch::start();
-                let renewed = session::renew(server, id).await;
+                let renewed = Box::pin(session::renew(server, id)).await;
                 watch.stop(&metrics::SESSION_RENEW);
                 renewed.map(|reply| self.untimed(reply))
             }
@@ -383,7 +393,9 @@ impl Inner {
             )) => {
                 coordinate::answer(server, &self.datacenter, query).map(|reply| self.untimed(reply))
             }
-            Body::Query(Query::Prepared(query)) => self.prepared(server, request, query).await,
+            Body::Query(Query::Prepared(query)) => {
+                Box::pin(self.prepared(server, request, query)).await
+            }
             Body::Query(query) => self.read(server, request, query).await,
         }
     }

@@ -142,12 +142,12 @@ impl Endpoint {
 
     async fn ask(&self, options: &Options, query: Query) -> Outcome {
         let body = Body::Query(request::Query::Snapshot(query));
-        self.serve_admitted(Request { options: options.clone(), body }).await
+        self.serve_admitted(&Request { options: options.clone(), body }).await
     }
 
     async fn tell(&self, options: &Options, op: Op) -> Result<(), Error> {
         let body = Body::Command(Command::Snapshot(op));
-        self.serve_admitted(Request { options: options.clone(), body }).await.map(|_| ())
+        self.serve_admitted(&Request { options: options.clone(), body }).await.map(|_| ())
     }
 
     /// Tells apart states before and after a replacement; 0 on a client.

@@ -1,152 +1,80 @@
-//! Where requests meet their socket: bodies in and out, and the deadlines of a slow peer.
+//! Bodies in and out.
 //!
-//! - [`take`]: the bounded intake of a request's body · [`pour`]: the same piece by piece
+//! - [`Incoming`]: the body of a request · [`take`]: all of it · [`pour`]: piece by piece
 //! - [`Body`]: the body of a response
-//! - [`Guarded`]: a connection's stream with its deadlines
-//!
-//! A connection between requests may stay as long as it likes: it costs no timer. Once the first
-//! byte of a request head has come, the rest must come within [`HEAD_READ_MAX`]; a response that
-//! makes no progress for [`WRITE_STALL_MAX`] ends the connection. Bodies have their own deadline.
 
 use super::pack::Packer;
-use super::{BODY_READ_MAX, HEAD_READ_MAX, Lines, WRITE_STALL_MAX};
+use super::wire::{Broken, Wire};
+use super::{BODY_READ_MAX, Lines};
 use bytes::Bytes;
-use http_body_util::BodyExt;
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use std::future::Future;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, Sleep};
 
 /// Time for the rest of a body that nobody wants any more.
-const REST_READ_MAX: Duration = Duration::from_secs(10);
+pub(super) const REST_READ_MAX: Duration = Duration::from_secs(10);
 
-/// Between requests.
-const IDLE: u8 = 0;
-/// Some of a request head has come.
-const HEAD: u8 = 1;
-/// A request is being served.
-const BUSY: u8 = 2;
+/// A connection, as a reader of a body sees it.
+trait Source: Send {
+    /// See [`Wire::poll_body`].
+    fn poll_body(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<bool, Broken>>;
+    /// See [`Wire::body_left`].
+    fn body_left(&self) -> Option<u64>;
+    /// See [`Wire::lend`].
+    fn lend(&mut self, is_lent: bool);
+}
 
-/// Where a connection stands; shared by its stream and its service.
-#[derive(Clone, Default)]
-pub(super) struct Phase(Arc<AtomicU8>);
-
-impl Phase {
-    /// Notes that a whole head has come.
-    pub(super) fn begin(&self) {
-        self.0.store(BUSY, Ordering::Relaxed);
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Source for Wire<S> {
+    fn poll_body(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<bool, Broken>> {
+        Self::poll_body(self, cx, out)
     }
 
-    /// Notes that the response is ready.
-    pub(super) fn end(&self) {
-        self.0.store(IDLE, Ordering::Relaxed);
+    fn body_left(&self) -> Option<u64> {
+        Self::body_left(self)
     }
 
-    /// Tells where the connection stands.
-    fn get(&self) -> u8 {
-        self.0.load(Ordering::Relaxed)
+    fn lend(&mut self, is_lent: bool) {
+        Self::lend(self, is_lent);
     }
 }
 
-/// A stream that gives up on a peer that is too slow.
-pub(super) struct Guarded<S> {
-    stream: S,
-    phase: Phase,
-    head: Option<Pin<Box<Sleep>>>,
-    stall: Option<Pin<Box<Sleep>>>,
-}
+/// The body of a request, which is read from its connection as it comes.
+pub(super) struct Incoming(Arc<Mutex<dyn Source>>);
 
-impl<S> Guarded<S> {
-    /// Guards a stream.
-    pub(super) fn new(stream: S, phase: Phase) -> Self {
-        Self { stream, phase, head: None, stall: None }
+impl Incoming {
+    /// Reads the body of the request under way. Until this is dropped nobody else reads.
+    pub(super) fn of<S>(wire: &Arc<Mutex<Wire<S>>>) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let incoming = Self(Arc::clone(wire) as Arc<Mutex<dyn Source>>);
+        incoming.lock().lend(true);
+        incoming
     }
 
-    /// Starts or looks at the timer of a write that makes no progress.
-    fn stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        expired(&mut self.stall, WRITE_STALL_MAX, cx)
+    fn lock(&self) -> MutexGuard<'_, dyn Source + 'static> {
+        self.0.lock().expect("nothing panics while it reads")
     }
-}
 
-/// Ends with an error once a timer, started on demand, has run out.
-fn expired(
-    timer: &mut Option<Pin<Box<Sleep>>>,
-    span: Duration,
-    cx: &mut Context<'_>,
-) -> Poll<io::Result<()>> {
-    let fresh = || Box::pin(tokio::time::sleep_until(Instant::now() + span));
-    ready!(timer.get_or_insert_with(fresh).as_mut().poll(cx));
-    Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if let Poll::Ready(done) = Pin::new(&mut this.stream).poll_read(cx, buffer) {
-            if this.phase.get() == IDLE {
-                this.phase.0.store(HEAD, Ordering::Relaxed);
-                this.head = None;
-            }
-            return Poll::Ready(done);
-        }
-        if this.phase.get() == HEAD {
-            return expired(&mut this.head, HEAD_READ_MAX, cx);
-        }
-        this.head = None;
-        Poll::Pending
+    /// Appends some of the body to `out`; false once it has ended.
+    async fn read(&self, out: &mut Vec<u8>) -> Result<bool, NotTaken> {
+        let more = poll_fn(|cx| self.lock().poll_body(cx, out)).await;
+        more.map_err(|broken| match broken {
+            Broken::Gone => NotTaken::Gone,
+            Broken::Refused(_) => NotTaken::Broken,
+        })
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.stream).poll_write(cx, bytes) {
-            Poll::Ready(done) => {
-                self.stall = None;
-                Poll::Ready(done)
-            }
-            Poll::Pending => self.stalled(cx).map(|end| end.map(|()| 0)),
-        }
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.stream).poll_write_vectored(cx, pieces) {
-            Poll::Ready(done) => {
-                self.stall = None;
-                Poll::Ready(done)
-            }
-            Poll::Pending => self.stalled(cx).map(|end| end.map(|()| 0)),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        self.lock().lend(false);
     }
 }
 
@@ -156,6 +84,8 @@ pub(super) enum NotTaken {
     TooLarge(u64),
     /// The client was too slow or went away.
     Gone,
+    /// What came is no body.
+    Broken,
 }
 
 /// Takes a whole body of at most `bytes_max`, in at most [`BODY_READ_MAX`].
@@ -164,31 +94,21 @@ pub(super) enum NotTaken {
 ///
 /// [`NotTaken`]; the connection is of no more use then.
 pub(super) async fn take(body: Incoming, bytes_max: usize) -> Result<Vec<u8>, NotTaken> {
-    let announced = HttpBody::size_hint(&body).lower();
-    if announced > bytes_max as u64 {
+    let announced = body.lock().body_left().unwrap_or(0);
+    let length = usize::try_from(announced).unwrap_or(usize::MAX);
+    if length > bytes_max {
         return Err(NotTaken::TooLarge(announced));
     }
-    if HttpBody::is_end_stream(&body) {
-        return Ok(Vec::new());
-    }
-    let taken = tokio::time::timeout(BODY_READ_MAX, read(body, bytes_max)).await;
-    taken.unwrap_or(Err(NotTaken::Gone))
-}
-
-/// Reads frames until the end.
-async fn read(mut body: Incoming, bytes_max: usize) -> Result<Vec<u8>, NotTaken> {
-    let announced = usize::try_from(HttpBody::size_hint(&body).lower()).unwrap_or(0);
-    let mut bytes = Vec::with_capacity(announced.min(bytes_max));
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| NotTaken::Gone)?;
-        if let Some(data) = frame.data_ref() {
-            if bytes.len() + data.len() > bytes_max {
-                return Err(NotTaken::TooLarge((bytes.len() + data.len()) as u64));
+    let taken = tokio::time::timeout(BODY_READ_MAX, async {
+        let mut bytes = Vec::with_capacity(length);
+        while body.read(&mut bytes).await? {
+            if bytes.len() > bytes_max {
+                return Err(NotTaken::TooLarge(bytes.len() as u64));
             }
-            bytes.extend_from_slice(data);
         }
-    }
-    Ok(bytes)
+        Ok(bytes)
+    });
+    taken.await.unwrap_or(Err(NotTaken::Gone))
 }
 
 /// Hands a body on piece by piece while `work` takes it; a client that is too slow with a piece, or
@@ -200,10 +120,16 @@ pub(super) async fn pour<T>(
     let (sender, pieces) = mpsc::channel(1);
     let pour = async move {
         let mut taker = Some(sender);
-        let Some(mut body) = body else { return };
-        while let Ok(Some(Ok(frame))) = tokio::time::timeout(BODY_READ_MAX, body.frame()).await {
-            if let (Ok(data), Some(to)) = (frame.into_data(), &taker)
-                && to.send(data).await.is_err()
+        let Some(body) = body else { return };
+        loop {
+            let mut piece = Vec::new();
+            let more = tokio::time::timeout(BODY_READ_MAX, body.read(&mut piece)).await;
+            if !matches!(more, Ok(Ok(true))) {
+                return;
+            }
+            if let Some(to) = &taker
+                && !piece.is_empty()
+                && to.send(piece.into()).await.is_err()
             {
                 taker = None;
             }
@@ -252,6 +178,16 @@ impl From<Vec<u8>> for Body {
 impl From<&'static [u8]> for Body {
     fn from(bytes: &'static [u8]) -> Self {
         Self::Whole(Bytes::from_static(bytes))
+    }
+}
+
+impl Body {
+    /// Tells how long the body is, if all of it is there.
+    pub(super) fn length(&self) -> Option<usize> {
+        match self {
+            Self::Whole(bytes) => Some(bytes.len()),
+            Self::Stream(_) | Self::Fragile(_) | Self::Packed(..) => None,
+        }
     }
 }
 

@@ -6,7 +6,6 @@ use super::view::Nothing;
 use crate::endpoint::agent::{Op, Reply};
 use crate::metrics::{self, Counter, Gauge, INTERVAL, Sample, Summary};
 use agent_core::time::GoTime;
-use hyper::header::ACCEPT;
 use hyper::{Method, StatusCode};
 use serde::{Serialize, Serializer};
 use std::fmt::Write;
@@ -76,7 +75,7 @@ struct MetricsView {
 
 /// Tells whether Prometheus asks.
 fn is_prometheus(call: &Call<'_>) -> bool {
-    let accept = call.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("");
+    let accept = call.headers.get("accept").unwrap_or("");
     call.params.get("format") == "prometheus" || accept.contains("application/openmetrics-text")
 }
 

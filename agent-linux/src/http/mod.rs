@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! server      listener, limits on connections, one task for each      lane  threads for them
-//! connection  bodies in and out, deadlines of a slow peer
+//! talk        one connection: request after request    wire   its socket, deadlines of a slow peer
+//! script      requests from memory
+//! head chunk  requests as bytes      emit  answers as bytes      connection  bodies in and out
 //! route       the one table: path, methods, what to do; and the flow of one request
 //! inside      reads by the agent's own parts              guard  what is shut off
 //! page        the page, or a folder with another
@@ -31,11 +33,14 @@ mod autopilot;
 mod body;
 mod catalog;
 mod check;
+mod chunk;
 mod connect;
 mod connection;
 mod coordinate;
+mod emit;
 mod event;
 mod guard;
+mod head;
 mod health;
 mod inside;
 mod internal;
@@ -53,15 +58,18 @@ mod query;
 mod registration;
 mod reply;
 mod route;
+pub mod script;
 mod server;
 mod service;
 mod session;
 mod snapshot;
 mod status;
+mod talk;
 #[cfg(test)]
 mod tests;
 mod txn;
 mod view;
+mod wire;
 
 pub use inside::inquire;
 pub use server::{Listener, serve};

@@ -1,11 +1,12 @@
 //! `/v1/agent/monitor`: the agent's log as it is written.
 
 use super::connection::Body;
+use super::head::Fields;
 use super::reply::{Refusal, accepts_gzip};
 use super::route::Call;
 use super::{LineForm, Lines};
+use hyper::Response;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
-use hyper::{HeaderMap, Response};
 use tracing::Level;
 
 /// Reads which level is asked for, and subscribes.
@@ -30,7 +31,7 @@ pub(super) fn follow(call: &Call<'_>) -> Result<Lines, Refusal> {
 }
 
 /// Streams lines until the client goes, each at once, compressed if the client likes.
-pub(super) fn stream(lines: Lines, asked: &HeaderMap) -> Response<Body> {
+pub(super) fn stream(lines: Lines, asked: &Fields) -> Response<Body> {
     let packed = accepts_gzip(asked);
     let body = if packed { Body::packed(lines) } else { Body::Stream(lines) };
     let mut response = Response::new(body);

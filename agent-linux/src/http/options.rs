@@ -1,5 +1,6 @@
 //! Query parameters, and the options that all reads and writes share.
 
+use super::head::Fields;
 use super::path::{Plus, decode, encode_param};
 use super::reply::Refusal;
 use super::route::Call;
@@ -8,8 +9,6 @@ use agent_core::model::Map;
 use agent_core::model::request::{Consistency, Options};
 use agent_core::time::parse_go;
 use core::time::Duration;
-use hyper::HeaderMap;
-use hyper::header::{AUTHORIZATION, CACHE_CONTROL};
 use std::borrow::Cow;
 
 /// Most parameters that are looked at; the rest is refused as a flood.
@@ -67,16 +66,15 @@ impl<'a> Params<'a> {
 }
 
 /// Finds the ACL token: `?token=`, `X-Consul-Token`, `Authorization: Bearer`.
-pub(super) fn token(params: &Params<'_>, headers: &HeaderMap) -> String {
+pub(super) fn token(params: &Params<'_>, headers: &Fields) -> String {
     let given = params.get("token");
     if !given.is_empty() {
         return given.to_owned();
     }
-    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(token) = header("x-consul-token").filter(|token| !token.is_empty()) {
+    if let Some(token) = headers.get("x-consul-token").filter(|token| !token.is_empty()) {
         return token.to_owned();
     }
-    let bearer = header(AUTHORIZATION.as_str()).and_then(|value| {
+    let bearer = headers.get("authorization").and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
     });
@@ -91,7 +89,7 @@ pub(super) fn refuse_namespaces(call: &Call<'_>) -> Result<(), Refusal> {
              feature",
         ));
     }
-    if call.headers.contains_key("x-consul-namespace") {
+    if call.headers.has("x-consul-namespace") {
         return Err(Refusal::bad(
             "Bad request: Invalid header: \"X-Consul-Namespace\" - Namespaces are a Consul \
              Enterprise feature",
@@ -188,9 +186,9 @@ fn consistency(call: &Call<'_>) -> Result<(Consistency, Duration), Refusal> {
 }
 
 /// Reads how old a cached answer may be; refuses numbers that are none.
-pub(super) fn cache_control(headers: &HeaderMap) -> Result<Control, Refusal> {
+pub(super) fn cache_control(headers: &Fields) -> Result<Control, Refusal> {
     let mut control = Control::default();
-    let value = headers.get(CACHE_CONTROL).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let value = headers.get("cache-control").unwrap_or("");
     for directive in value.split(',') {
         let (name, number) = directive.trim().split_once('=').unwrap_or((directive.trim(), ""));
         // Less than nothing says nothing, as in Consul.

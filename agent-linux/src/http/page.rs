@@ -1,12 +1,12 @@
 //! The page under its content path (`/ui/` by default): the agent's own, or the files of a folder.
 
 use super::connection::Body;
+use super::head::Head;
 use super::reply::{Audience, Page, finish, finish_asset, finish_text};
 use super::{Settings, Site};
 use crate::ui;
 use crate::ui::folder::{self, Found};
 use hyper::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
-use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use std::path::Path;
 
@@ -17,15 +17,11 @@ const INDEX: &str = "index.html";
 const OWN_PATH: &str = "/ui/";
 
 /// Serves a path that is no API's, if the page is there.
-pub(super) async fn serve(
-    settings: &Settings,
-    path: &str,
-    parts: &Parts,
-) -> Option<Response<Body>> {
+pub(super) async fn serve(settings: &Settings, path: &str, parts: &Head) -> Option<Response<Body>> {
     let site = settings.site.as_ref()?;
     let moved = |to: &str| {
         let page = Page::moved(&parts.method, to, parts.uri.query());
-        finish(page, Audience::Router, &parts.headers, &[])
+        finish(page, Audience::Router, &parts.fields, &[])
     };
     let Some(rest) = path.strip_prefix(&*site.path) else {
         let leads_here = path == "/" || site.path.strip_suffix('/') == Some(path);
@@ -44,14 +40,14 @@ pub(super) async fn serve(
 }
 
 /// Serves a file of the agent's own page.
-fn own(site: &Site, rest: &str, parts: &Parts) -> Response<Body> {
+fn own(site: &Site, rest: &str, parts: &Head) -> Response<Body> {
     let asset = ui::find(rest);
     if asset.path == INDEX && site.path != OWN_PATH {
         let text = std::str::from_utf8(asset.plain).expect("the page is text");
         let text = text.replace(&format!("\"{OWN_PATH}"), &format!("\"{}", site.path));
-        return finish_text(text, asset.kind, &parts.method, &parts.headers);
+        return finish_text(text, asset.kind, &parts.method, &parts.fields);
     }
-    finish_asset(asset, &parts.method, &parts.headers)
+    finish_asset(asset, &parts.method, &parts.fields)
 }
 
 /// Serves a file of a folder.
@@ -60,7 +56,7 @@ async fn from_folder(
     site: &Site,
     folder: &Path,
     rest: &str,
-    parts: &Parts,
+    parts: &Head,
 ) -> Response<Body> {
     let found = folder::look(folder.to_owned(), rest.to_owned(), site.path.clone()).await;
     let page = match found {
@@ -75,5 +71,5 @@ async fn from_folder(
             "the file cannot be read, or is larger than 16 MiB\n",
         ),
     };
-    finish(page, Audience::Api, &parts.headers, &settings.response_headers)
+    finish(page, Audience::Api, &parts.fields, &settings.response_headers)
 }

@@ -1,6 +1,7 @@
 //! Pages: what goes back to a client. The one place of status codes, error texts and headers.
 
 use super::connection::Body;
+use super::head::Fields;
 use super::pack::gzip;
 use super::path::encode;
 use super::route::Call;
@@ -8,9 +9,8 @@ use super::view;
 use crate::ui::Asset;
 use agent_core::model::request::{Consistency, Error, Kind, Meta};
 use hyper::header::{
-    ACCEPT_ENCODING, AGE, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING,
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, VARY,
-    X_CONTENT_TYPE_OPTIONS,
+    AGE, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    HeaderMap, HeaderName, HeaderValue, LOCATION, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Response, StatusCode};
 use serde::Serialize;
@@ -305,7 +305,7 @@ pub(super) fn finish_stream(body: Body, kind: &'static str, meta: Meta) -> Respo
 pub(super) fn finish(
     mut page: Page,
     audience: Audience,
-    asked: &HeaderMap,
+    asked: &Fields,
     further: &[(String, String)],
 ) -> Response<Body> {
     let mut headers = HeaderMap::with_capacity(8 + page.headers.len());
@@ -334,9 +334,8 @@ pub(super) fn finish(
 }
 
 /// Tells whether a client takes gzip.
-pub(super) fn accepts_gzip(asked: &HeaderMap) -> bool {
-    let values = asked.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|coding| {
+pub(super) fn accepts_gzip(asked: &Fields) -> bool {
+    asked.all("accept-encoding").flat_map(|value| value.split(',')).any(|coding| {
         let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
         let refused = weight
             .split_once('=')
@@ -353,7 +352,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 pub(super) fn finish_asset(
     asset: &'static Asset,
     method: &Method,
-    asked: &HeaderMap,
+    asked: &Fields,
 ) -> Response<Body> {
     let packed = accepts_gzip(asked);
     let bytes = if packed { asset.packed(gzip) } else { asset.plain };
@@ -365,7 +364,7 @@ pub(super) fn finish_text(
     text: String,
     kind: &'static str,
     method: &Method,
-    asked: &HeaderMap,
+    asked: &Fields,
 ) -> Response<Body> {
     finish_file(Body::from(text.into_bytes()), kind, method, asked, false)
 }
@@ -375,7 +374,7 @@ fn finish_file(
     body: Body,
     kind: &'static str,
     method: &Method,
-    asked: &HeaderMap,
+    asked: &Fields,
     packed: bool,
 ) -> Response<Body> {
     if method != Method::GET && method != Method::HEAD {
@@ -408,8 +407,7 @@ mod tests {
             ("gzip; q=0.0", false),
             ("br", false),
         ] {
-            let mut asked = HeaderMap::new();
-            asked.insert(ACCEPT_ENCODING, HeaderValue::from_static(value));
+            let asked = Fields::of(&format!("Accept-Encoding: {value}\r\n"));
             assert_eq!(accepts_gzip(&asked), want, "{value}");
         }
     }

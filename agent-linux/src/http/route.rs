@@ -4,9 +4,10 @@
 //! path -> row -> method -> body -> parse -> Servers | Agent -> render -> response
 //! ```
 
-use super::ask::{asked, logged};
-use super::connection::{self, Body, NotTaken};
+use super::ask::{ask, logged};
+use super::connection::{self, Body, Incoming, NotTaken};
 use super::guard::guard;
+use super::head::{Fields, Head};
 use super::options::{Params, token};
 use super::reply::{Audience, Freshness, Page, Refusal, Teller, finish};
 use super::{
@@ -17,10 +18,8 @@ use super::{
 use crate::endpoint::agent::{Op, Reply as OwnReply};
 use crate::metrics::{Sample, Stopwatch};
 use agent_core::model::request::{Reply, Request};
-use hyper::body::Incoming;
 use hyper::header::ALLOW;
-use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method, Response, StatusCode};
+use hyper::{Method, Response, StatusCode};
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
@@ -33,7 +32,7 @@ pub(super) struct Call<'a> {
     /// Query parameters.
     pub params: Params<'a>,
     /// Headers.
-    pub headers: &'a HeaderMap,
+    pub headers: &'a Fields,
     /// How the edge is set.
     pub settings: &'a Settings,
     /// The client's address; none over a Unix socket.
@@ -48,7 +47,7 @@ impl Call<'_> {
 
     /// Tells the address of who asks, behind a proxy the one that it names; empty if unknown.
     pub(super) fn asker(&self) -> String {
-        let named = self.headers.get("X-Forwarded-For").and_then(|value| value.to_str().ok());
+        let named = self.headers.get("X-Forwarded-For");
         let named = named.and_then(|list| list.split(',').next()).map(str::trim);
         match named.filter(|name| !name.is_empty()) {
             Some(name) => name.to_owned(),
@@ -312,11 +311,11 @@ pub(super) fn act_of<'p>(method: &Method, path: &'p str) -> Option<(Act, &'p str
 pub(super) async fn answer(
     http: &Http,
     from: Option<IpAddr>,
-    parts: Parts,
+    parts: &Head,
     body: Option<Incoming>,
 ) -> Response<Body> {
     let settings = &http.settings;
-    let by_router = |page| finish(page, Audience::Router, &parts.headers, &[]);
+    let by_router = |page| finish(page, Audience::Router, &parts.fields, &[]);
     let query = parts.uri.query();
     let path = match path::read(parts.uri.path(), settings.printable_only) {
         path::Path::Clean(path) => path,
@@ -327,12 +326,12 @@ pub(super) async fn answer(
     match find(&path) {
         Found::Row(row, rest) => {
             if let Some(page) = guard(settings, from, &parts.method, &path) {
-                return finish(page, Audience::Api, &parts.headers, &settings.response_headers);
+                return finish(page, Audience::Api, &parts.fields, &settings.response_headers);
             }
-            let page = serve_row(http, row, (&path, rest), from, &parts, body).await;
+            let page = serve_row(http, row, (&path, rest), from, parts, body).await;
             match page {
                 Served::Page(page) => {
-                    finish(page, Audience::Api, &parts.headers, &settings.response_headers)
+                    finish(page, Audience::Api, &parts.fields, &settings.response_headers)
                 }
                 Served::Stream(response) => response,
             }
@@ -341,7 +340,7 @@ pub(super) async fn answer(
             let page = Page::moved_plain(&parts.method, &format!("{path}/"), query);
             by_router(page)
         }
-        Found::Nothing => match page::serve(settings, &path, &parts).await {
+        Found::Nothing => match Box::pin(page::serve(settings, &path, parts)).await {
             Some(response) => response,
             None if path == "/" => by_router(Page::text(StatusCode::OK, "Consul Agent")),
             None => by_router(Page::empty(StatusCode::NOT_FOUND)),
@@ -363,7 +362,7 @@ async fn serve_row(
     row: &'static Row,
     (path, rest): (&str, &str),
     from: Option<IpAddr>,
-    parts: &Parts,
+    parts: &Head,
     incoming: Option<Incoming>,
 ) -> Served {
     let settings = &http.settings;
@@ -375,24 +374,19 @@ async fn serve_row(
     let Some(params) = Params::parse(parts.uri.query()) else {
         return Served::Page(Page::empty(StatusCode::INTERNAL_SERVER_ERROR));
     };
-    let call = Call { path, rest, params, headers: &parts.headers, settings, from };
+    let call = Call { path, rest, params, headers: &parts.fields, settings, from };
     let page = match *act {
         Act::Ask { intake, parse, render, freshness } => {
-            let request = match taken(settings, intake, incoming).await {
-                Ok(body) => parse(&call, body),
-                Err(refusal) => Err(refusal),
-            };
-            match request {
-                Ok(request) => asked(http, &call, request, render, freshness).await,
+            let body = taken(settings, intake, incoming).await;
+            let request = body.and_then(|body| parse(&call, body));
+            match request.and_then(|request| ask(http, &call, request, render, freshness)) {
+                Ok(mut asked) => asked.shown(&call).await,
                 Err(refusal) => refusal.into(),
             }
         }
         Act::Tell { intake, parse, render } => {
-            let op = match taken(settings, intake, incoming).await {
-                Ok(body) => parse(&call, body),
-                Err(refusal) => Err(refusal),
-            };
-            match op {
+            let body = taken(settings, intake, incoming).await;
+            match body.and_then(|body| parse(&call, body)) {
                 Ok(op) => {
                     let token = token(&call.params, call.headers);
                     match http.agent.serve_local(&token, op).await {
@@ -415,7 +409,7 @@ async fn serve_row(
         Act::Restore => {
             let options = snapshot::options(&call);
             let restore = |archive| http.endpoint.restore(options, archive);
-            match connection::pour(incoming, restore).await {
+            match Box::pin(connection::pour(incoming, restore)).await {
                 Ok(()) => Page::empty(StatusCode::OK),
                 Err(error) => logged(&call, &snapshot::plain(error), Teller::Servers),
             }
@@ -452,7 +446,7 @@ async fn taken(
         Intake::Txn => (settings.txn_bytes_max, "txn_max_req_len"),
     };
     let Some(incoming) = incoming else { return Ok(Vec::new()) };
-    connection::take(incoming, bytes_max).await.map_err(|error| match error {
+    Box::pin(connection::take(incoming, bytes_max)).await.map_err(|error| match error {
         NotTaken::TooLarge(length) => Refusal {
             status: StatusCode::PAYLOAD_TOO_LARGE,
             text: format!(
@@ -465,6 +459,7 @@ async fn taken(
             status: StatusCode::REQUEST_TIMEOUT,
             text: "Request body did not arrive in time".into(),
         },
+        NotTaken::Broken => Refusal::bad("400 Bad Request"),
     })
 }
 

@@ -4,12 +4,9 @@
 //! [`lane`]s: threads that share nothing, so that a request that is answered from memory wakes no
 //! other thread. A client agent has one thread for everything.
 
-use super::connection::{Guarded, Phase};
-use super::{HEAD_BYTES_MAX, Http, lane, route};
+use super::talk::{DRAIN_MAX, converse};
+use super::{Http, lane};
 use crate::tls::Offer;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use rustix::net::sockopt;
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -25,9 +22,6 @@ use tokio_rustls::server::TlsStream;
 
 /// Pause after a failed accept: out of descriptors, say, which only time mends.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
-/// Time that requests under way have once the agent stops.
-const DRAIN_MAX: Duration = Duration::from_secs(1);
-
 /// Silence after which the kernel asks whether the client is still there.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 /// Time between such questions.
@@ -109,11 +103,12 @@ pub async fn serve(
                     let stream = stream.into_std();
                     turn.next().unwrap_or(&own).spawn(async move {
                         let Some(stream) = take_over(stream) else { return };
-                        // Boxed only once it speaks: a silent connection's task stays small.
-                        if let Some(offer) = offer {
-                            Box::pin(secure(stream, ip, offer, http, shutdown)).await;
-                        } else if first_byte(&stream, shutdown.clone()).await.is_some() {
-                            Box::pin(converse(stream, Some(ip), http, shutdown)).await;
+                        match offer {
+                            Some(offer) => {
+                                Box::pin(secure(stream, ip, offer, http, shutdown)).await;
+                            }
+                            None if prepare(&stream).is_err() => {}
+                            None => converse(stream, Some(ip), http, shutdown).await,
                         }
                         drop(held);
                     });
@@ -125,9 +120,9 @@ pub async fn serve(
                     tokio::spawn(async move {
                         match offer {
                             Some(offer) => {
-                                let shaken = shake(stream, offer, &http).await;
+                                let shaken = Box::pin(shake(stream, offer, &http)).await;
                                 if let Some(stream) = shaken {
-                                    converse(stream, None, http, shutdown).await;
+                                    Box::pin(converse(stream, None, http, shutdown)).await;
                                 }
                             }
                             None => converse(stream, None, http, shutdown).await,
@@ -196,7 +191,7 @@ async fn secure(
     let first = tokio::time::timeout(patience, first_byte(&stream, shutdown.clone())).await;
     match first {
         Ok(Some(TLS_HANDSHAKE)) => {
-            if let Some(stream) = shake(stream, offer, &http).await {
+            if let Some(stream) = Box::pin(shake(stream, offer, &http)).await {
                 converse(stream, Some(ip), http, shutdown).await;
             }
         }
@@ -237,46 +232,6 @@ fn prepare(stream: &TcpStream) -> std::io::Result<()> {
     sockopt::set_socket_keepalive(stream, true)?;
     sockopt::set_tcp_keepidle(stream, KEEPALIVE_AFTER)?;
     Ok(sockopt::set_tcp_keepintvl(stream, KEEPALIVE_EVERY)?)
-}
-
-/// Serves the requests of one connection, one after the other.
-async fn converse<S>(
-    stream: S,
-    from: Option<IpAddr>,
-    http: Arc<Http>,
-    mut shutdown: watch::Receiver<bool>,
-) where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let phase = Phase::default();
-    let io = TokioIo::new(Guarded::new(stream, phase.clone()));
-    let service = service_fn(move |request| {
-        let (http, phase) = (Arc::clone(&http), phase.clone());
-        async move {
-            phase.begin();
-            let (parts, body) = hyper::Request::into_parts(request);
-            let response = route::answer(&http, from, parts, Some(body)).await;
-            phase.end();
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let connection = http1::Builder::new()
-        .title_case_headers(true)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .header_read_timeout(None)
-        .serve_connection(io, service);
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        ended = connection.as_mut() => {
-            if let Err(error) = ended {
-                tracing::trace!(%error, "HTTP connection ended");
-            }
-            return;
-        }
-        () = stopped(&mut shutdown) => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    drop(tokio::time::timeout(DRAIN_MAX, connection).await);
 }
 
 /// How many connections each client address has.

@@ -13,7 +13,6 @@ use crate::endpoint::agent::{AggregatedStatus, InstanceHealth, Op, Reply};
 use agent_core::model::check::Check;
 use core::time::Duration;
 use hyper::StatusCode;
-use hyper::header::ACCEPT;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -159,7 +158,7 @@ fn wants_text(call: &Call<'_>) -> bool {
     if call.params.has("format") {
         return call.params.get("format") == "text";
     }
-    call.headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/plain"))
+    call.headers.get("accept").is_some_and(|accept| accept.starts_with("text/plain"))
 }
 
 /// A word as a page.

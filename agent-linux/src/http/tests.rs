@@ -1,6 +1,7 @@
 //! Calls in, pages out, against answers recorded from Consul; no sockets.
 
 use super::Settings;
+use super::head::Fields;
 use super::options::Params;
 use super::reply::{Page, Refusal, tell_freshness};
 use super::route::{Act, Call, act_of};
@@ -12,7 +13,7 @@ use agent_core::model::request::{
 };
 use agent_core::model::service::{Kind, Proxy, Service, ServiceAddress};
 use agent_core::model::{Map, Stamp, catalog, health, kv, node::Node, operator, session, status};
-use hyper::{HeaderMap, Method};
+use hyper::Method;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ fn with<T>(method: &Method, target: &str, run: impl FnOnce(Act, &Call<'_>) -> T)
     let (path, query) = target.split_once('?').map_or((target, None), |(p, q)| (p, Some(q)));
     let (act, rest) = act_of(method, path).expect("the target is in the table");
     let settings = Settings::new("dc1", "n1");
-    let headers = HeaderMap::new();
+    let headers = Fields::default();
     let params = Params::parse(query).unwrap();
     run(act, &Call { path, rest, params, headers: &headers, settings: &settings, from: None })
 }

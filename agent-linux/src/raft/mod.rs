@@ -329,7 +329,8 @@ impl Raft {
                 return Ok(());
             }
         }
-        self.read_index().await
+        // Boxed: seldom needed, and the state of every read that waits would have room for it.
+        Box::pin(self.read_index()).await
     }
 
     /// Tells the leader, if there is one that counts.

@@ -253,6 +253,11 @@ impl Store {
         lock(&self.delays).remaining(key, Instant::now())
     }
 
+    /// Rings every watch, though nothing was touched.
+    pub fn ring_all(&self) {
+        lock(&self.watchers).ring_all();
+    }
+
     /// Tells how many scopes somebody waits for.
     #[cfg(test)]
     pub(crate) fn watched(&self) -> usize {
