@@ -4,6 +4,7 @@
 //! serve      route: here, or the same bytes to a server, or from a follower to the leader
 //! change     a command: authorise -> prepare (time and luck) -> propose -> applied
 //! read       a query: consistency gate -> block(read) -> filter
+//! far        a client's requests, which are passed on
 //! block      waits on the scopes of a read until its index passes the client's
 //! filter     boolean expressions over rows
 //! cache      answers kept near those who ask
@@ -27,6 +28,7 @@ pub mod cache;
 mod catalog;
 mod channel;
 pub mod coordinate;
+mod far;
 pub mod filter;
 mod health;
 mod kv;

@@ -4,6 +4,7 @@ use super::ask::read;
 use super::options::{parse_bool, read_options};
 use super::reply::{Freshness, Page, Refusal};
 use super::route::{Act, Call};
+use super::shelf;
 use super::view::check::{CheckView, DefinitionView};
 use super::view::node::NodeView;
 use super::view::service::ServiceView;
@@ -11,6 +12,7 @@ use super::view::{Each, listed};
 use agent_core::model::check::{Check, Status};
 use agent_core::model::health::{Instance, Query, Reply as HealthReply, ServiceQuery};
 use agent_core::model::request::{Body, Query as AnyQuery, Reply, Request};
+use hyper::StatusCode;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -139,5 +141,11 @@ impl<'a> From<&'a Instance> for HealthView<'a> {
 /// Shows instances.
 fn render_instances(call: &Call<'_>, reply: Reply) -> Page {
     let Reply::Health(HealthReply::Instances(instances)) = reply else { return Page::unexpected() };
-    Page::json(call, &Each::of(&instances, HealthView::from))
+    let write = |rows: &[Instance]| Page::json(call, &Each::of(rows, HealthView::from)).body;
+    // The rows that a client hears from a server are new with each answer.
+    let text = match call.settings.server {
+        true => shelf::shown(instances, call.is_pretty(), write),
+        false => write(&instances),
+    };
+    Page { body: text, kind: "application/json", ..Page::empty(StatusCode::OK) }
 }

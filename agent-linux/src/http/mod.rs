@@ -11,7 +11,7 @@
 //! ask         the servers or the cache, for a route
 //! path        percent-decoding and cleaning
 //! options     query parameters
-//! body        JSON that clients send          view   JSON in Consul's shape
+//! body        JSON that clients send          view   JSON in Consul's shape     shelf  kept texts
 //! reply       pages: status codes, headers, error texts      pack   compression
 //! kv catalog registration health internal session query coordinate
 //! status operator autopilot txn                               asked of the servers
@@ -62,6 +62,7 @@ pub mod script;
 mod server;
 mod service;
 mod session;
+mod shelf;
 mod snapshot;
 mod status;
 mod talk;
@@ -244,7 +245,7 @@ pub type Doing<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
 impl Servers for Cache {
     fn serve_shared(&self, request: Request) -> Asking<'_> {
-        Box::pin(self.endpoint().serve(request))
+        self.endpoint().serve_boxed(request)
     }
 
     fn serve_cached(&self, request: Request, control: Control) -> AskingCache<'_> {
