@@ -321,20 +321,11 @@ mod tests {
 
     fn meta() -> Meta {
         Meta {
-            name: "server".into(),
             role: Role::Server,
-            dc: "dc1".into(),
-            node_id: *b"server-987654321",
-            build: "1.8.7:".into(),
-            protocol: 2,
             rpc_port: 8300,
-            wan_port: 0,
             expect: 1,
-            bootstrap: false,
-            non_voter: false,
             raft_id: 1,
-            tags: Vec::new(),
-            leaf: false,
+            ..Meta::client("server", "dc1", *b"server-987654321", "1.8.7:")
         }
     }
 

@@ -73,21 +73,14 @@ fn here(last: u8) -> SocketAddr {
 }
 
 fn described(last: u8) -> Meta {
+    let node_id = std::array::from_fn(|at| last.wrapping_mul(at as u8 + 3));
     Meta {
-        name: format!("node{last}"),
         role: Role::Server,
-        dc: "dc1".into(),
-        node_id: std::array::from_fn(|at| last.wrapping_mul(at as u8 + 3)),
-        build: "1.8.7:".into(),
-        protocol: 2,
         rpc_port: 8300,
-        wan_port: 0,
         expect: 3,
-        bootstrap: false,
-        non_voter: false,
         raft_id: u64::from(last),
         tags: vec![("k".into(), "v".into())],
-        leaf: false,
+        ..Meta::client(&format!("node{last}"), "dc1", node_id, "1.8.7:")
     }
 }
 

@@ -180,20 +180,15 @@ mod full_member {
         let mut node_id = [0; 16];
         node_id[15] = id;
         Meta {
-            name: format!("node{id}"),
             role: Role::Server,
-            dc: "dc1".into(),
-            node_id,
-            build: "1.8.7:".into(),
-            protocol: 2,
             rpc_port: 8300,
             wan_port: 8302,
             expect: 3,
-            bootstrap: false,
             non_voter: true,
             raft_id: 1,
             tags: vec![("k".into(), "v".into())],
             leaf: true,
+            ..Meta::client(&format!("node{id}"), "dc1", node_id, "1.8.7:")
         }
     }
 

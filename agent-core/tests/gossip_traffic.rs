@@ -61,20 +61,9 @@ struct Wire {
 impl Wire {
     fn new(seed: u64) -> Self {
         let meta = Meta {
-            name: "full".into(),
             role: Role::Server,
-            dc: "dc1".into(),
-            node_id: id(0),
-            build: "1.8.7:".into(),
-            protocol: 2,
             rpc_port: 8300,
-            wan_port: 0,
-            expect: 0,
-            bootstrap: false,
-            non_voter: false,
-            raft_id: 0,
-            tags: Vec::new(),
-            leaf: false,
+            ..Meta::client("full", "dc1", id(0), "1.8.7:")
         };
         let card = Card::client("leaf", "dc1", id(1), "1.8.7:");
         let (config, now) = (Config::lan(), Instant::from_micros(1));

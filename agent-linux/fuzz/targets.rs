@@ -476,24 +476,9 @@ fn frames() -> Vec<Vec<u8>> {
 
 fn exchanges() -> Vec<Vec<u8>> {
     use agent_core::gossip::sync::Purpose;
-    use agent_core::gossip::{Config, Meta, Pool, Role};
+    use agent_core::gossip::{Config, Meta, Pool};
     use agent_core::time::Instant;
-    let meta = Meta {
-        name: "other".into(),
-        role: Role::Client,
-        dc: "dc1".into(),
-        node_id: std::array::from_fn(|at| at as u8),
-        build: "1.8.7:".into(),
-        protocol: 2,
-        rpc_port: 0,
-        wan_port: 0,
-        expect: 0,
-        bootstrap: false,
-        non_voter: false,
-        raft_id: 0,
-        tags: Vec::new(),
-        leaf: false,
-    };
+    let meta = Meta::client("other", "dc1", std::array::from_fn(|at| at as u8), "1.8.7:");
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
     let pool = Pool::new(Config::lan(), meta, address, 1, 1, Instant::from_micros(1));
     let mut pool = pool.expect("metadata fits");

@@ -9,7 +9,7 @@
 //! `check` writes the file anew. Without it nothing is counted: it takes half a minute.
 
 use agent_core::gossip::identity::{Identity, node_key};
-use agent_core::gossip::{Config, Meta, Pool, Role};
+use agent_core::gossip::{Config, Meta, Pool};
 use agent_core::model::catalog::Register;
 use agent_core::model::check::{Check, Status};
 use agent_core::model::command::Command;
@@ -230,22 +230,7 @@ fn packet() -> Box<dyn FnMut(u64)> {
 }
 
 fn meta(number: u64) -> Meta {
-    Meta {
-        name: format!("node{number}"),
-        role: Role::Client,
-        dc: "dc1".into(),
-        node_id: uuid(number),
-        build: "1.8.7:".into(),
-        protocol: 2,
-        rpc_port: 0,
-        wan_port: 0,
-        expect: 0,
-        bootstrap: false,
-        non_voter: false,
-        raft_id: 0,
-        tags: Vec::new(),
-        leaf: false,
-    }
+    Meta::client(&format!("node{number}"), "dc1", uuid(number), "1.8.7:")
 }
 
 /// A member hears of sixteen others that it did not know.

@@ -139,20 +139,11 @@ fn another_datacentre_is_named() {
 /// A server of datacentre `dc1`.
 fn server() -> Meta {
     Meta {
-        name: "server".into(),
         role: Role::Server,
-        dc: "dc1".into(),
-        node_id: [7; 16],
-        build: "1.8.7:".into(),
-        protocol: 2,
         rpc_port: 8300,
-        wan_port: 0,
         expect: 1,
-        bootstrap: false,
-        non_voter: false,
         raft_id: 1,
-        tags: Vec::new(),
-        leaf: false,
+        ..Meta::client("server", "dc1", [7; 16], "1.8.7:")
     }
 }
 

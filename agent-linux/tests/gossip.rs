@@ -5,28 +5,13 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use agent_core::time::Duration as Span;
-use agent_linux::gossip::{Config, Gossip, Member, MemberStatus, Meta, Options, Role};
+use agent_linux::gossip::{Config, Gossip, Member, MemberStatus, Meta, Options};
 
 /// Longest that any condition may take.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 fn meta(name: &str, id: u8) -> Meta {
-    Meta {
-        name: name.into(),
-        role: Role::Client,
-        dc: "dc1".into(),
-        node_id: [id; 16].map(|byte| byte.wrapping_mul(7)).map(|byte| byte ^ 0x40),
-        build: "1.8.7:".into(),
-        protocol: 2,
-        rpc_port: 8300,
-        wan_port: 0,
-        expect: 0,
-        bootstrap: false,
-        non_voter: false,
-        raft_id: 0,
-        tags: Vec::new(),
-        leaf: false,
-    }
+    Meta { rpc_port: 8300, ..Meta::client(name, "dc1", [id.wrapping_mul(7) ^ 0x40; 16], "1.8.7:") }
 }
 
 /// Node keys fold a UUID in two, so a test's IDs must not have equal halves.

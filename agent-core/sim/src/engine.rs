@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use agent_core::gossip::leaf::Event as LeafEvent;
-use agent_core::gossip::{Card, Config, Event, Leaf, Meta, Pool, Role, Transmit};
+use agent_core::gossip::{Card, Config, Event, Leaf, Meta, Pool, Transmit};
 use agent_core::time::Instant;
 
 /// Contacts of a simulated leaf, as boards have them.
@@ -48,20 +48,8 @@ pub fn node_id(number: usize) -> [u8; 16] {
 /// Describes member `number` as an agent does.
 pub fn meta(number: usize) -> Meta {
     Meta {
-        name: format!("node{number}"),
-        role: Role::Client,
-        dc: DATACENTER.into(),
-        node_id: node_id(number),
-        build: "1.8.7:".into(),
-        protocol: 2,
         rpc_port: 8300,
-        wan_port: 0,
-        expect: 0,
-        bootstrap: false,
-        non_voter: false,
-        raft_id: 0,
-        tags: Vec::new(),
-        leaf: false,
+        ..Meta::client(&format!("node{number}"), DATACENTER, node_id(number), "1.8.7:")
     }
 }
 

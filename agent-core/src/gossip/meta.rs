@@ -157,6 +157,26 @@ impl core::error::Error for Error {}
 
 #[cfg(feature = "alloc")]
 impl Meta {
+    /// Describes a full member that is a client, without tags.
+    pub fn client(name: &str, dc: &str, node_id: [u8; 16], build: &str) -> Self {
+        Self {
+            name: name.into(),
+            role: Role::Client,
+            dc: dc.into(),
+            node_id,
+            build: build.into(),
+            protocol: 2,
+            rpc_port: 0,
+            wan_port: 0,
+            expect: 0,
+            bootstrap: false,
+            non_voter: false,
+            raft_id: 0,
+            tags: Vec::new(),
+            leaf: false,
+        }
+    }
+
     /// Tells the node key that belongs to this metadata.
     pub const fn node(&self) -> u64 {
         node_key(self.node_id)

@@ -149,20 +149,12 @@ mod tests {
 
     fn member(role: Role, status: MemberStatus) -> Member {
         let meta = Meta {
-            name: "agent128".to_owned(),
             role,
-            dc: "dc1".to_owned(),
-            node_id: [7; 16],
-            build: "1.8.3:".to_owned(),
-            protocol: 2,
             rpc_port: 8300,
             wan_port: 8302,
             expect: 3,
-            bootstrap: false,
-            non_voter: false,
             raft_id: 9,
-            tags: Vec::new(),
-            leaf: false,
+            ..Meta::client("agent128", "dc1", [7; 16], "1.8.3:")
         };
         Member { name: meta.name.clone(), addr: "127.0.0.11:8301".parse().unwrap(), status, meta }
     }

@@ -11,21 +11,16 @@ use uuid::Uuid;
 
 /// Tells what the agent says about itself; `raft_id` is 0 for a client.
 pub(super) fn meta(config: &Config, node_id: Uuid, raft_id: u64) -> Meta {
+    let build = format!("{}:", version::CONSUL);
     Meta {
-        name: config.node_name.clone(),
         role: if config.server { Role::Server } else { Role::Client },
-        dc: config.datacenter.clone(),
-        node_id: node_id.into_bytes(),
-        build: format!("{}:", version::CONSUL),
-        protocol: 2,
         rpc_port: if config.server { config.ports.server } else { 0 },
         wan_port: if config.server { config.ports.serf_wan.unwrap_or(0) } else { 0 },
         expect: u8::try_from(config.bootstrap_expect).unwrap_or(u8::MAX),
         bootstrap: config.bootstrap,
-        non_voter: false,
         raft_id,
-        tags: Vec::new(),
         leaf: config.gossip_lan.view == View::Partial,
+        ..Meta::client(&config.node_name, &config.datacenter, node_id.into_bytes(), &build)
     }
 }
 

@@ -20,20 +20,11 @@ fn settings() -> Settings {
 
 fn member(n: u8, raft_id: u64, status: MemberStatus) -> Member {
     let meta = Meta {
-        name: format!("s{n}"),
         role: Role::Server,
-        dc: "dc1".into(),
-        node_id: [n; 16],
-        build: "1.8.7:".into(),
-        protocol: 2,
         rpc_port: 8300,
         wan_port: 8302,
-        expect: 0,
-        bootstrap: false,
-        non_voter: false,
         raft_id,
-        tags: Vec::new(),
-        leaf: false,
+        ..Meta::client(&format!("s{n}"), "dc1", [n; 16], "1.8.7:")
     };
     let addr = SocketAddr::from(([127, 0, 0, n], 8301));
     Member { name: meta.name.clone(), addr, status, meta }
