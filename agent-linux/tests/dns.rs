@@ -1,6 +1,8 @@
 //! DNS over real sockets, before one server that keeps its state in memory.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod support;
+
 use agent_core::model::catalog::Register;
 use agent_core::model::check::{Check, Status};
 use agent_core::model::command::Command;
@@ -12,7 +14,6 @@ use agent_linux::config;
 use agent_linux::dns::{self, Dns};
 use agent_linux::endpoint::cache::Cache;
 use agent_linux::endpoint::{self, Endpoint};
-use agent_linux::raft::{self, Raft};
 use agent_linux::rpc::route::{self, Router};
 use agent_linux::store::Store;
 use domain::base::{MessageBuilder, Rtype};
@@ -57,18 +58,7 @@ async fn sockets() -> (UdpSocket, TcpListener) {
 
 async fn start(settings: config::Dns) -> Edge {
     let store = Arc::new(Store::new());
-    let compaction = raft::Compaction::default();
-    let options = raft::Options { data_dir: None, raft_multiplier: 1, compaction };
-    let raft = Raft::open(options, store.clone()).await.unwrap();
-    let this = raft::Server {
-        id: raft.id(),
-        node_id: "33333333-0000-4000-8000-000000000001".into(),
-        name: "one".into(),
-        address: "127.0.0.1:8300".parse().unwrap(),
-    };
-    raft.bootstrap(vec![this]).await.unwrap();
-    let mut leadership = raft.leadership();
-    timeout(PATIENCE, leadership.wait_for(|l| l.established)).await.unwrap().unwrap();
+    let raft = support::solo::raft(&store).await;
     let router = Router::new("dc1".into(), route::Settings::default());
     let endpoint =
         Endpoint::server("dc1".into(), store, raft, router, endpoint::Settings::default());

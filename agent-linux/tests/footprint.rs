@@ -12,7 +12,6 @@ use agent_linux::endpoint::agent::{Agent, Answering, Op};
 use agent_linux::endpoint::{self, Endpoint, cache::Cache};
 use agent_linux::http::{self, Http, Settings};
 use agent_linux::metrics::QUERIES_BLOCKING;
-use agent_linux::raft::{self, Raft};
 use agent_linux::rpc::route::{self, Router};
 use agent_linux::rpc::server::{Handler, Limits};
 use agent_linux::store::Store;
@@ -115,18 +114,7 @@ fn edge() -> (SocketAddr, Edge) {
         let runtime = runtime(2);
         runtime.block_on(async {
             let store = Arc::new(Store::new());
-            let compaction = raft::Compaction::default();
-            let options = raft::Options { data_dir: None, raft_multiplier: 1, compaction };
-            let raft = Raft::open(options, store.clone()).await.unwrap();
-            let this = raft::Server {
-                id: raft.id(),
-                node_id: "33333333-0000-4000-8000-000000000009".into(),
-                name: "one".into(),
-                address: "127.0.0.1:8300".parse().unwrap(),
-            };
-            raft.bootstrap(vec![this]).await.unwrap();
-            let mut leadership = raft.leadership();
-            leadership.wait_for(|l| l.established).await.unwrap();
+            let raft = support::solo::raft(&store).await;
             let router = Router::new("dc1".into(), route::Settings::default());
             let settings = endpoint::Settings::default();
             let endpoint = Endpoint::server("dc1".into(), store, raft, router, settings);

@@ -1,6 +1,8 @@
 //! HTTP over real sockets: one server that keeps its state in memory, and a stand-in that counts.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod support;
+
 use agent_core::model::request::{Error, Kind, Options, Request};
 use agent_linux::config::cidr::Cidr;
 use agent_linux::endpoint::agent::{Agent, Answering, Op, Reply};
@@ -9,7 +11,6 @@ use agent_linux::endpoint::{self, Endpoint, Saving};
 use agent_linux::http::{
     self, Asking, AskingCache, Doing, Http, LineForm, Servers, Settings, Site,
 };
-use agent_linux::raft::{self, Raft};
 use agent_linux::rpc::route::{self, Router};
 use agent_linux::store::Store;
 use bytes::Bytes;
@@ -120,18 +121,7 @@ impl Edge {
     /// Starts an edge before one server.
     async fn server() -> Self {
         let store = Arc::new(Store::new());
-        let compaction = raft::Compaction::default();
-        let options = raft::Options { data_dir: None, raft_multiplier: 1, compaction };
-        let raft = Raft::open(options, store.clone()).await.unwrap();
-        let this = raft::Server {
-            id: raft.id(),
-            node_id: "33333333-0000-4000-8000-000000000002".into(),
-            name: "one".into(),
-            address: "127.0.0.1:8300".parse().unwrap(),
-        };
-        raft.bootstrap(vec![this]).await.unwrap();
-        let mut leadership = raft.leadership();
-        timeout(PATIENCE, leadership.wait_for(|l| l.established)).await.unwrap().unwrap();
+        let raft = support::solo::raft(&store).await;
         let router = Router::new("dc1".into(), route::Settings::default());
         let endpoint =
             Endpoint::server("dc1".into(), store, raft, router, endpoint::Settings::default());

@@ -1,5 +1,6 @@
 //! Heads of answers (RFC 9112, section 4).
 
+use agent_core::time::Civil;
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
@@ -136,27 +137,14 @@ fn date_of(second: u64) -> [u8; DATE_BYTES] {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let (days, rest) = (second / 86_400, second % 86_400);
-    // Years begin in March, so that the day of a leap year is the last of its year.
-    let since_march_0000 = days + 719_468;
-    let era = since_march_0000 / 146_097;
-    let day_of_era = since_march_0000 % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = (month_from_march + 2) % 12;
-    let year = era * 400 + year_of_era + u64::from(month < 2);
+    let Civil { year, month, day, hour, minute, second: in_minute } = Civil::of(second);
+    let weekday = second / 86_400 % 7;
     let mut text = [b' '; DATE_BYTES];
     let written = write!(
         &mut text[..],
-        "{}, {day:02} {} {year:04} {:02}:{:02}:{:02} GMT",
-        DAYS[usize::try_from(days % 7).unwrap_or(0)],
-        MONTHS[usize::try_from(month).unwrap_or(0)],
-        rest / 3600,
-        rest / 60 % 60,
-        rest % 60
+        "{}, {day:02} {} {year:04} {hour:02}:{minute:02}:{in_minute:02} GMT",
+        DAYS[usize::try_from(weekday).unwrap_or(0)],
+        MONTHS[usize::from(month - 1)],
     );
     debug_assert!(written.is_ok(), "a year has four digits");
     text

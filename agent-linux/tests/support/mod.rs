@@ -6,6 +6,7 @@
 //! device    devices: likewise
 //! http      a small blocking HTTP client
 //! lab       network namespaces that can be cut from each other; small disks
+//! solo      a server of one in the test's own process
 //! ```
 //!
 //! Nothing here sleeps for its own sake: [`eventually`] asks a condition again until its deadline.
@@ -16,6 +17,7 @@ pub mod cluster;
 pub mod device;
 pub mod http;
 pub mod lab;
+pub mod solo;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
