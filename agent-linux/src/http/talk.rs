@@ -26,8 +26,8 @@ pub(super) const DRAIN_MAX: Duration = Duration::from_secs(1);
 const REST_BYTES_MAX: u64 = 256 * 1024;
 
 /// Time that a client has to read the answer to what was not read to its end: if the connection
-/// were closed while bytes come, the answer would be lost with it.
-const LINGER_MAX: Duration = Duration::from_secs(1);
+/// were closed while bytes come, the answer would be lost with it. As long as Go waits.
+const LINGER_MAX: Duration = Duration::from_millis(500);
 
 /// Bytes up to which the room for the head of an answer is kept for the next one.
 const HEAD_ROOM_MAX: usize = 4 * 1024;
