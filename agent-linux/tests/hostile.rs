@@ -87,7 +87,7 @@ fn noise_on_every_port_changes_nothing() {
         let _ = stream.write_all(&[first, 0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0]);
         open.push(stream);
     }
-    // Who was refused has a moment to read it, and keeps its place among the client's 200 until then.
+    // Who was refused has a moment to read it, and keeps one of the client's places until then.
     eventually(PATIENCE, "the client has a place again", || {
         let asked = agent.http().try_request("GET", "/v1/status/leader", b"");
         asked.map(drop).map_err(|error| error.to_string())
