@@ -18,6 +18,13 @@ const START: Duration = Duration::from_secs(60);
 /// Time before memory is read, unless told: a client gives back what its start needed within 70 s.
 const SETTLE_SECS: u64 = 80;
 
+/// Time that resident memory then has to be under its ceiling: how much of a file is mapped is the
+/// kernel's affair, and a client gives its pages back once a minute.
+const PATIENCE: Duration = Duration::from_secs(75);
+
+/// Time between two readings.
+const PERIOD: Duration = Duration::from_secs(3);
+
 /// What a program may be and hold at most.
 pub(crate) struct Ceiling {
     pub(crate) file_kib: f64,
@@ -69,7 +76,7 @@ pub(crate) fn measure(order: &Order) -> Result<Figures, String> {
         for (program, path, pid, ceiling) in rows {
             let folder = path.parent().unwrap_or(Path::new("."));
             let bytes = std::fs::read(path).map_err(|error| format!("{path:?}: {error}"))?;
-            let (file_kib, sample) = ((bytes.len() as f64 / 1024.0).ceil(), Sample::of(pid));
+            let (file_kib, sample) = ((bytes.len() as f64 / 1024.0).ceil(), idle(pid, &ceiling));
             let placed_kib = section(&bytes, PLACED).unwrap_or(0) as f64 / 1024.0;
             let placed_min = if program == "client" { PLACED_MIN_KIB } else { 0.0 };
             let (rss_kib, anon_kib) = (sample.rss_kib as f64, sample.anon_kib as f64);
@@ -87,6 +94,20 @@ pub(crate) fn measure(order: &Order) -> Result<Figures, String> {
     match over {
         false => Ok(figures),
         true => Err(format!("over a ceiling, or too little placed together\n{}", figures.text())),
+    }
+}
+
+/// Reads an idle process until it is under its ceiling, for [`PATIENCE`] at most.
+fn idle(pid: u32, ceiling: &Ceiling) -> Sample {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let sample = Sample::of(pid);
+        let is_over =
+            sample.rss_kib as f64 > ceiling.rss_kib || sample.anon_kib as f64 > ceiling.anon_kib;
+        if !is_over || Instant::now() >= deadline {
+            return sample;
+        }
+        sleep(PERIOD);
     }
 }
 
