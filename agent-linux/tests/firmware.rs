@@ -255,7 +255,9 @@ fn a_long_time_passes_without_drift_leak_or_stall() {
     for device in &devices {
         eventually(patience, "the time has passed", || {
             let last = reports(&device.console()).last().copied();
-            if last.is_some_and(|last| last.now >= span) {
+            // Peers that answer in the host's time, which a busy host has little of, may be lost for
+            // a while of the board's: then they are found again.
+            if last.is_some_and(|last| last.now >= span && last.contacts >= 2) {
                 Ok(())
             } else {
                 Err(format!("{last:?}"))
@@ -272,7 +274,6 @@ fn a_long_time_passes_without_drift_leak_or_stall() {
         assert!(seen.iter().all(|one| one.now.abs_diff(one.second) <= 1), "drift: {last:?}");
         assert!(seen.windows(2).all(|two| two[1].now - two[0].now <= 11), "a stall");
         assert_eq!((early.data, early.stack), (last.data, last.stack), "a leak");
-        assert!(last.contacts >= 2, "{last:?}");
         assert!(console.contains("registered") && !console.contains("fault"), "{console}");
     }
 }
