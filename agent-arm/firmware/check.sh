@@ -6,6 +6,6 @@ here=$(dirname "$(realpath "$0")")
 # Not from the images' folder: its settings are for them.
 cd "$here/../.."
 "$here/build.sh"
-REEVE_FIRMWARE=$("$here/build.sh" --folder) cargo test -p agent-linux --test firmware -- --nocapture --test-threads 1
+REEVE_FIRMWARE=$("$here/build.sh" --folder) cargo test --workspace --test firmware -- --nocapture --test-threads 1
 # With the stack's high water that the boards reported.
 cargo run --quiet -p bench -- size
