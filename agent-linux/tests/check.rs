@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use support::until;
+use support::{PATIENCE, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -333,9 +333,9 @@ async fn an_agent_runs_its_checks_and_ends_them_with_their_service() {
     std::fs::remove_file(file).unwrap();
 }
 
-/// Waits until a check of the agent stands and says as wanted, for ten seconds at most.
+/// Waits until a check of the agent stands and says as wanted.
 async fn await_check(local: &Arc<Local>, id: &str, status: Status, output: &str) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     let mut looks = tokio::time::interval(Duration::from_millis(5));
     loop {
         let reply = local.serve("", Op::Checks { filter: String::new() }).await.unwrap();

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use std::net::UdpSocket;
 use std::process::Output;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use support::cluster::{Agent, Cluster, members};
-use support::http::Client;
 use support::{PATIENCE, eventually, reeve};
 
 const OLD: &str = "cg8StVXbQJ0gPvMd9o7yrg==";
@@ -35,15 +35,43 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Writes until told to stop; answers how often. Every write must go well.
-fn work(lane: u32, http: &Client, stop: &AtomicBool) -> u32 {
-    let mut done = 0;
-    while !stop.load(Ordering::Relaxed) {
-        let answer = http.put(&format!("/v1/kv/load/{lane}"), done.to_string());
-        assert_eq!((answer.status, answer.text().as_str()), (200, "true"));
-        done += 1;
+/// Writers through one agent, until they are told to stop. Every write must go well.
+struct Load {
+    stop: Arc<AtomicBool>,
+    done: Arc<[AtomicU32; 2]>,
+    lanes: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    fn start(agent: &Agent) -> Load {
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::<[AtomicU32; 2]>::default());
+        let start = |lane: usize| {
+            let (http, stop, done) = (agent.http(), Arc::clone(&stop), Arc::clone(&done));
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let answer = http.put(&format!("/v1/kv/load/{lane}"), "x");
+                    assert_eq!((answer.status, answer.text().as_str()), (200, "true"));
+                    done[lane].fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        };
+        let lanes = (0..done.len()).map(start).collect();
+        Load { stop, done, lanes }
     }
-    done
+
+    /// Waits until every writer has done enough to be called a load, and stops them.
+    fn finish(self) {
+        eventually(PATIENCE, "the pool was under load", || {
+            match self.done.iter().all(|done| done.load(Ordering::Relaxed) > 100) {
+                true => Ok(()),
+                false => Err(format!("{:?}", self.done)),
+            }
+        });
+        self.stop.store(true, Ordering::Relaxed);
+        for lane in self.lanes {
+            lane.join().expect("every write went well");
+        }
+    }
 }
 
 /// Reads one number of `reeve info`.
@@ -116,11 +144,7 @@ fn keys_change_while_the_pool_runs_and_nobody_fails() {
         )
     );
     // Meanwhile the pool works: writes through the client.
-    let stop = Arc::new(AtomicBool::new(false));
-    let load: Vec<_> = (0..2)
-        .map(|lane| (lane, cluster.agents[3].http(), Arc::clone(&stop)))
-        .map(|(lane, http, stop)| std::thread::spawn(move || work(lane, &http, &stop)))
-        .collect();
+    let load = Load::start(&cluster.agents[3]);
     let say = |cluster: &Cluster, arguments: &[&str]| text(&cluster.agents[1].cli(arguments));
     assert_eq!(
         say(&cluster, &["keyring", "-install", NEW]),
@@ -155,10 +179,7 @@ fn keys_change_while_the_pool_runs_and_nobody_fails() {
     support::always(Duration::from_secs(8), "everybody is alive", || {
         members(&cluster.agents[3]).is_ok_and(|seen| seen.iter().all(|(_, how)| how == "alive"))
     });
-    stop.store(true, Ordering::Relaxed);
-    for lane in load {
-        assert!(lane.join().expect("works") > 100, "the pool was under load");
-    }
+    load.finish();
     for agent in &cluster.agents {
         assert!(!agent.log().contains("member failed"), "{}: {}", agent.name, agent.log());
     }

@@ -7,7 +7,6 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::time::Duration;
 use support::cluster::{Agent, Cluster};
 use support::{Folder, PATIENCE, eventually, lab};
 
@@ -209,7 +208,7 @@ fn an_election_never_has_two_leaders() {
     let split = std::fs::read_to_string(folder.path().join("split")).unwrap_or_default();
     assert_eq!(split, "", "led beside another");
     drop(contenders);
-    eventually(Duration::from_secs(10), "the last leader goes", || {
+    eventually(PATIENCE, "the last leader goes", || {
         if folder.path().join("leader").exists() { Err("it leads".to_string()) } else { Ok(()) }
     });
 }
