@@ -255,8 +255,8 @@ fn a_long_time_passes_without_drift_leak_or_stall() {
     for device in &devices {
         eventually(patience, "the time has passed", || {
             let last = reports(&device.console()).last().copied();
-            // Peers that answer in the host's time, which a busy host has little of, may be lost for
-            // a while of the board's: then they are found again.
+            // Peers that answer in the host's time, which a busy host has little of, may be lost
+            // for a while of the board's: then they are found again.
             if last.is_some_and(|last| last.now >= span && last.contacts >= 2) {
                 Ok(())
             } else {
