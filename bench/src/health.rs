@@ -7,6 +7,11 @@ use crate::report::Report;
 use crate::work::{Ask, Work, measure};
 use std::time::{Duration, Instant};
 
+/// What the sizes are of.
+pub(crate) const INSTANCES: &str = "instances";
+
+const BOTH: &[Role] = &[Role::Leader, Role::Client];
+
 /// How long instances may take to be seen.
 const SEEN: Duration = Duration::from_secs(60);
 
@@ -17,27 +22,23 @@ const SEEN: Duration = Duration::from_secs(60);
 /// Of [`measure`].
 pub(crate) fn run(order: &Order) -> Result<Report, String> {
     let mut works = Vec::new();
-    let sizes = order.sizes(&[10, 100]);
-    for instances in &sizes {
-        for rest in ["", "&stale", "&cached"] {
-            let roles: &[Role] = match rest {
-                "&cached" => &[Role::Client],
-                _ => &[Role::Leader, Role::Client],
-            };
-            works.push(Work {
-                name: format!("health{}, {instances} instances", rest.replace('&', " ")),
-                ask: Ask::Path(format!("/v1/health/service/web{instances}?passing{rest}")),
-                roles,
-                connections: vec![64],
-            });
+    for instances in order.sizes(&[10, 100]) {
+        for (name, rest, roles) in [
+            ("health", "", BOTH),
+            ("health stale", "&stale", BOTH),
+            ("health cached", "&cached", &[Role::Client]),
+        ] {
+            let ask = Ask::Path(format!("/v1/health/service/{}?passing{rest}", web(instances)));
+            let size = Some((instances, INSTANCES));
+            works.push(Work { name, size, ask, roles, connections: vec![64] });
         }
     }
-    let prepare = |picture: &Picture| {
-        sizes
-            .iter()
-            .try_for_each(|instances| serve(picture, &format!("web{instances}"), *instances))
-    };
-    measure(order, "health", &works, &prepare)
+    measure(order, "health", &works, &serve)
+}
+
+/// The service that has so many instances.
+pub(crate) fn web(instances: usize) -> String {
+    format!("web{instances}")
 }
 
 /// Registers instances of a service in the catalog, on a node of their own, and waits until the
@@ -46,7 +47,8 @@ pub(crate) fn run(order: &Order) -> Result<Report, String> {
 /// # Errors
 ///
 /// If one is refused or they are not seen in time.
-pub(crate) fn serve(picture: &Picture, name: &str, instances: usize) -> Result<(), String> {
+pub(crate) fn serve(picture: &Picture, instances: usize) -> Result<(), String> {
+    let name = web(instances);
     let mut http = Http::new(picture.one(Role::Leader).http());
     for number in 0..instances {
         let (node, port) = (number % 10, 18_080 + number % 40_000);

@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const OPTIONS: &str = "\
 options
   --agent PATH     an agent with Consul's command line; may be given several times.
-                   NAME=PATH names it in the results. `consul` on the PATH is added by itself
+                   NAME=PATH names it in the results. `consul` on the PATH is added by itself,
+                   and in kv `etcd`, in clients `serf`
   --alone          adds none by itself
   --device PATH    board: measures only this reeve-device, in the agent's pool
   --built DIR      size: where the builds are: target
@@ -17,7 +18,7 @@ options
   --settle N       how long to wait before memory is read: footprint 20, board 80
   --connections N  instead of the numbers of connections that a verb has
   --sizes N,N...   how many keys, instances or watchers, instead of those that a verb has
-  --servers N      servers of kv, health, dns and register: 3
+  --servers N,N... how many servers of kv, health, dns and register: 3
   --rounds N       how often to repeat, agents interleaved; the best round counts: 1;
                    failover, detect, start: losses, at least 3
   --out DIR        writes text, JSON and plots (SVG) there
@@ -37,7 +38,7 @@ pub(crate) struct Order {
     pub(crate) settle: Option<u64>,
     connections: Option<usize>,
     pub(crate) sizes: Vec<usize>,
-    pub(crate) servers: usize,
+    pub(crate) servers: Vec<usize>,
     pub(crate) rounds: u32,
     pub(crate) json: Option<PathBuf>,
     pub(crate) out: Option<PathBuf>,
@@ -55,7 +56,7 @@ impl Order {
             settle: None,
             connections: None,
             sizes: Vec::new(),
-            servers: 3,
+            servers: vec![3],
             rounds: 1,
             json: None,
             out: None,
@@ -67,9 +68,11 @@ impl Order {
         Duration::from_secs(self.seconds.unwrap_or(default))
     }
 
-    /// How many of something, if the command line does not say.
+    /// How many of something, fewest first, if the command line does not say.
     pub(crate) fn sizes(&self, default: &[usize]) -> Vec<usize> {
-        if self.sizes.is_empty() { default.to_vec() } else { self.sizes.clone() }
+        let mut sizes = if self.sizes.is_empty() { default.to_vec() } else { self.sizes.clone() };
+        sizes.sort_unstable();
+        sizes
     }
 
     /// Over how many connections something is asked.
@@ -90,21 +93,29 @@ impl Order {
         consul.or(self.names.first()).cloned()
     }
 
+    /// Where a peer with another command line is, on the PATH; says when it is not there.
+    pub(crate) fn peer_on_path(&self, name: &str) -> Option<PathBuf> {
+        if self.alone {
+            return None;
+        }
+        let found = on_path(name);
+        if found.is_none() {
+            eprintln!("bench: no `{name}` on the PATH; it is not measured");
+        }
+        found
+    }
+
     /// Adds `consul` where it is on the PATH, says when it is not, and finds every agent's name.
     ///
     /// # Errors
     ///
     /// If an agent cannot be run.
     pub(crate) fn complete(&mut self, peers: bool) -> Result<(), String> {
-        if peers && !self.alone {
-            match on_path("consul") {
-                Some(consul) => {
-                    if !self.agents.contains(&consul) {
-                        self.agents.push(consul);
-                        self.names.push(String::new());
-                    }
-                }
-                None => eprintln!("bench: no `consul` on the PATH; it is not measured"),
+        if peers {
+            let consul = self.peer_on_path("consul");
+            if let Some(consul) = consul.filter(|consul| !self.agents.contains(consul)) {
+                self.agents.push(consul);
+                self.names.push(String::new());
             }
         }
         for (agent, name) in self.agents.iter().zip(&mut self.names) {
@@ -217,9 +228,12 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<(Option<String>, Order
                 })?;
             }
             Long("servers") => {
-                order.servers = parser.value()?.parse_with(|text| match text.parse() {
-                    Ok(servers @ 1..=9) => Ok(servers),
-                    _ => Err("1 to 9 servers"),
+                order.servers = parser.value()?.parse_with(|list| {
+                    let each = list.split(',').map(|text| match text.parse() {
+                        Ok(servers @ 1..=9) => Ok(servers),
+                        _ => Err("1 to 9 servers"),
+                    });
+                    each.collect()
                 })?;
             }
             Long("rounds") => order.rounds = parser.value()?.parse()?,

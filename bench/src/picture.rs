@@ -1,5 +1,8 @@
 //! Servers and a client of one binary, started, killed, started again and stopped.
 
+pub(crate) mod etcd;
+pub(crate) mod serf;
+
 use crate::client::Http;
 use crate::lab::Lab;
 use crate::process::cpu_ns;
@@ -86,8 +89,7 @@ impl Picture {
         lab: Option<Lab>,
         servers: usize,
     ) -> Result<Picture, String> {
-        let folder = std::env::temp_dir().join(format!("reeve-bench-{}", std::process::id()));
-        let mut picture = Picture { agents: Vec::new(), folder, lab };
+        let mut picture = Picture::empty(lab);
         for at in 0..=servers {
             let mut flags: Vec<String> = Vec::new();
             let server = at < servers;
@@ -106,6 +108,11 @@ impl Picture {
         }
         picture.settle()?;
         Ok(picture)
+    }
+
+    fn empty(lab: Option<Lab>) -> Picture {
+        let folder = std::env::temp_dir().join(format!("reeve-bench-{}", std::process::id()));
+        Picture { agents: Vec::new(), folder, lab }
     }
 
     /// Waits until there is one leader, all know all and a write is accepted; tells every server's
@@ -192,9 +199,7 @@ impl Picture {
         if let Some(namespace) = &namespace {
             words.extend(["ip", "netns", "exec", namespace].map(str::to_string));
         }
-        // The agents must not outlive a bench that is killed.
-        words.extend(["setpriv", "--pdeathsig", "KILL", "--"].map(str::to_string));
-        words.push(binary.to_string_lossy().into_owned());
+        words.extend(guarded(binary));
         words.extend(["agent".into(), format!("-node={name}"), format!("-bind={address}")]);
         words.push(format!("-client={address}"));
         words.push(format!("-data-dir={}", folder.join("data").display()));
@@ -260,6 +265,13 @@ impl Picture {
     }
 }
 
+/// The words that start a program which does not outlive a bench that is killed.
+pub(crate) fn guarded(program: &Path) -> Vec<String> {
+    let mut words = ["setpriv", "--pdeathsig", "KILL", "--"].map(str::to_string).to_vec();
+    words.push(program.to_string_lossy().into_owned());
+    words
+}
+
 /// Starts a command that writes to `log` in a folder.
 fn launch(folder: &Path, words: &[String]) -> Result<Child, String> {
     let log = File::options().create(true).append(true).open(folder.join("log"));
@@ -296,16 +308,19 @@ impl Drop for Picture {
 
 /// A loopback address on which nobody listens.
 pub(crate) fn loopback() -> Result<Ipv4Addr, String> {
+    loopbacks(1).map(|found| found[0])
+}
+
+fn loopbacks(count: usize) -> Result<Vec<Ipv4Addr>, String> {
     let [_, _, high, low] = std::process::id().to_be_bytes();
     let free = |address: &Ipv4Addr| {
         [8300, 8301, 8302, 8500, 8600]
             .iter()
             .all(|port| TcpListener::bind((*address, *port)).is_ok())
     };
-    (1..=250)
-        .map(|host| Ipv4Addr::new(127, 32 | (high & 31), low, host))
-        .find(free)
-        .ok_or_else(|| "no free loopback address".to_string())
+    let hosts = (1..=250).map(|host| Ipv4Addr::new(127, 32 | (high & 31), low, host));
+    let found: Vec<Ipv4Addr> = hosts.filter(free).take(count).collect();
+    if found.len() == count { Ok(found) } else { Err("no free loopback address".into()) }
 }
 
 /// Removes what a bench that was killed has left: folders of programs that no longer run.

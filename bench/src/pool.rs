@@ -2,14 +2,12 @@
 //! against three servers of the measured binary.
 
 use crate::Order;
-use crate::client::Http;
 use crate::picture::{Picture, Role};
-use crate::pool_clients::Clients;
+use crate::pool_clients::{Breed, Clients};
 use crate::pool_crowd::{Crowd, DEVICE_BYTES};
 use crate::process::{Sample, cpu_ns};
 use crate::report::{Figures, Report};
-use serde_json::Value;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -48,6 +46,7 @@ pub(crate) fn devices(order: &Order) -> Result<Report, String> {
         "device CPU us/s",
         "device bytes",
         "failures seen s",
+        "device late ms",
     ];
     let mut figures = Figures::new(&["agent"], &columns);
     for binary in &order.agents {
@@ -65,7 +64,8 @@ pub(crate) fn devices(order: &Order) -> Result<Report, String> {
 
 fn devices_of(order: &Order, binary: &Path, count: usize) -> Result<Vec<f64>, String> {
     let picture = Picture::start(binary, None)?;
-    let servers = Servers::of(&picture);
+    let alive = |agent| Breed::Full.alive(binary, agent);
+    let servers = Servers::of(&picture, &alive);
     let settle = Duration::from_secs(order.settle.unwrap_or(SETTLE_SECS));
     sleep(settle);
     let alone = servers.rss_kib();
@@ -90,12 +90,15 @@ fn devices_of(order: &Order, binary: &Path, count: usize) -> Result<Vec<f64>, St
     let connected = servers.rss_kib();
     let (span, own) = (order.span(SPAN_SECS), std::process::id());
     let before = (servers.cpu_ns(), cpu_ns(own));
+    crowd.late();
     sleep(span);
     let used = (servers.cpu_ns() - before.0, cpu_ns(own) - before.1);
     let began = Instant::now();
     let cut = CUT.min(count);
     crowd.cut(count - cut);
-    let failed = servers.until_alive(all - cut, began)?;
+    let failed = servers
+        .until_alive(all - cut, began)
+        .map_err(|error| format!("{error}; devices were up to {:?} late", crowd.late()))?;
     let per = |kib: f64, base: f64, each: f64| (kib - base).max(0.0) / each;
     let shares = count as f64 / servers.addresses.len() as f64;
     Ok(vec![
@@ -109,10 +112,12 @@ fn devices_of(order: &Order, binary: &Path, count: usize) -> Result<Vec<f64>, St
         used.1 as f64 / 1000.0 / span.as_secs_f64() / count as f64,
         DEVICE_BYTES as f64,
         failed.as_secs_f64(),
+        crowd.late().as_secs_f64() * 1000.0,
     ])
 }
 
-/// Measures client agents, and those with a partial view where the agent knows that.
+/// Measures client agents, those with a partial view where the agent knows that, and Serf's agents
+/// where it is on the PATH.
 ///
 /// # Errors
 ///
@@ -132,32 +137,50 @@ pub(crate) fn clients(order: &Order) -> Result<Report, String> {
     let mut figures = Figures::new(&["agent", "view"], &columns);
     for binary in &order.agents {
         let name = order.name(binary);
-        let views: &[&str] =
-            if name.starts_with("Consul") { &["full"] } else { &["full", "partial"] };
-        for count in order.sizes(&[CLIENTS]) {
-            for view in views {
-                let numbers = clients_of(order, binary, count, *view == "partial")?;
-                figures.push(vec![name.clone(), (*view).to_owned()], numbers);
-            }
+        let breeds: &[Breed] = if name.starts_with("Consul") {
+            &[Breed::Full]
+        } else {
+            &[Breed::Full, Breed::Partial]
+        };
+        for breed in breeds {
+            clients_of(order, (&name, binary), *breed, &mut figures)?;
         }
+    }
+    if let Some(serf) = order.peer_on_path("serf") {
+        clients_of(order, ("Serf", &serf), Breed::Serf, &mut figures)?;
     }
     Ok(Report::plain("clients", figures))
 }
 
 fn clients_of(
     order: &Order,
+    (name, binary): (&str, &Path),
+    breed: Breed,
+    figures: &mut Figures,
+) -> Result<(), String> {
+    for count in order.sizes(&[CLIENTS]) {
+        eprintln!("clients: {count} of {name}, {} view", breed.view());
+        let numbers = so_many_clients(order, binary, count, breed)?;
+        figures.push(vec![name.to_owned(), breed.view().to_owned()], numbers);
+    }
+    Ok(())
+}
+
+fn so_many_clients(
+    order: &Order,
     binary: &Path,
     count: usize,
-    partial: bool,
+    breed: Breed,
 ) -> Result<Vec<f64>, String> {
-    let picture = Picture::start(binary, None)?;
-    let servers = Servers::of(&picture);
+    let picture = breed.picture(binary)?;
+    let alive = move |agent| breed.alive(binary, agent);
+    let servers = Servers::of(&picture, &alive);
     let began = Instant::now();
-    let mut clients = Clients::start(binary, &picture, count, START, partial)?;
+    let mut clients = Clients::start(binary, &picture, count, START, breed)?;
     let all = count + picture.agents.len();
     let seen = servers.until_alive(all, began)?;
     // A few of them speak for all: asking thousands would be the load.
-    let some = Servers { addresses: clients.some(), pids: Vec::new() };
+    let some = Servers { addresses: clients.some(), pids: Vec::new(), alive: &alive };
     let by_all = some.until_alive(all, began)?;
     sleep(Duration::from_secs(order.settle.unwrap_or(SETTLE_SECS)));
     let span = order.span(SPAN_SECS);
@@ -187,23 +210,25 @@ fn clients_of(
 }
 
 /// Who is asked for members.
-struct Servers {
+struct Servers<'a> {
     addresses: Vec<Ipv4Addr>,
     pids: Vec<u32>,
+    /// Asks one of them how many are alive.
+    alive: &'a dyn Fn(Ipv4Addr) -> Result<usize, String>,
 }
 
-impl Servers {
-    fn of(picture: &Picture) -> Servers {
+impl<'a> Servers<'a> {
+    fn of(picture: &Picture, alive: &'a dyn Fn(Ipv4Addr) -> Result<usize, String>) -> Servers<'a> {
         let servers = || picture.agents.iter().filter(|agent| agent.role != Role::Client);
         let addresses = servers().map(|agent| agent.address).collect();
-        Servers { addresses, pids: servers().map(|agent| agent.pid()).collect() }
+        Servers { addresses, pids: servers().map(|agent| agent.pid()).collect(), alive }
     }
 
     /// Waits until each of them sees so many members alive; answers how long after `began`.
     fn until_alive(&self, wanted: usize, began: Instant) -> Result<Duration, String> {
         for address in &self.addresses {
             until(began, "all members are seen", || {
-                let seen = alive(*address)?;
+                let seen = (self.alive)(*address)?;
                 Ok((seen == wanted)
                     .then_some(())
                     .ok_or(format!("{address} sees {seen} of {wanted}")))
@@ -221,15 +246,6 @@ impl Servers {
     fn cpu_ns(&self) -> u64 {
         self.pids.iter().map(|pid| cpu_ns(*pid)).sum()
     }
-}
-
-/// Counts the members that an agent shows alive.
-fn alive(agent: Ipv4Addr) -> Result<usize, String> {
-    let mut http = Http::new(SocketAddr::from((agent, 8500))).within(PATIENCE);
-    let members = http.get("/v1/agent/members")?;
-    let members: Value = serde_json::from_slice(&members).map_err(|error| error.to_string())?;
-    let alive = |list: &Vec<Value>| list.iter().filter(|member| member["Status"] == 1).count();
-    Ok(members.as_array().map_or(0, alive))
 }
 
 /// Asks until it is so; the inner error says how far it is.

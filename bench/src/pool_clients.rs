@@ -1,15 +1,89 @@
 //! Client agents by the hundred: one process and one loopback address each.
 
-use crate::picture::Picture;
+use crate::client::Http;
+use crate::picture::{Picture, guarded, serf};
 use crate::process::{Sample, cpu_ns};
-use std::net::Ipv4Addr;
+use serde_json::Value;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+/// How long an agent may take to tell all members.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// Clients that are asked what they see.
 const ASKED: usize = 3;
+
+/// What clients are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Breed {
+    /// Agents that know all others.
+    Full,
+    /// Agents that know few others.
+    Partial,
+    /// Serf's agents.
+    Serf,
+}
+
+impl Breed {
+    /// Names the view of the pool that they have.
+    pub(crate) const fn view(self) -> &'static str {
+        match self {
+            Self::Full | Self::Serf => "full",
+            Self::Partial => "partial",
+        }
+    }
+
+    /// Starts three servers, and for agents a client.
+    ///
+    /// # Errors
+    ///
+    /// As [`Picture::start`].
+    pub(crate) fn picture(self, binary: &Path) -> Result<Picture, String> {
+        match self {
+            Self::Full | Self::Partial => Picture::start(binary, None),
+            Self::Serf => Picture::start_serf(binary),
+        }
+    }
+
+    /// Counts the members that an agent shows alive.
+    ///
+    /// # Errors
+    ///
+    /// If it does not answer.
+    pub(crate) fn alive(self, binary: &Path, agent: Ipv4Addr) -> Result<usize, String> {
+        if self == Self::Serf {
+            return serf::alive(binary, agent);
+        }
+        let mut http = Http::new(SocketAddr::from((agent, 8500))).within(PATIENCE);
+        let members = http.get("/v1/agent/members")?;
+        let members: Value = serde_json::from_slice(&members).map_err(|error| error.to_string())?;
+        let alive = |list: &Vec<Value>| list.iter().filter(|member| member["Status"] == 1).count();
+        Ok(members.as_array().map_or(0, alive))
+    }
+
+    /// What follows the program's name for a client that joins another agent.
+    fn words(self, at: usize, address: Ipv4Addr, peer: Ipv4Addr, folder: &Path) -> Vec<String> {
+        let name = format!("edge{at}");
+        if self == Self::Serf {
+            return serf::words_of(&name, address, peer);
+        }
+        let mut words =
+            ["agent", "-retry-interval=2s", "-log-level=err"].map(str::to_owned).to_vec();
+        words.extend([
+            format!("-node={name}"),
+            format!("-bind={address}"),
+            format!("-client={address}"),
+            format!("-data-dir={}", folder.display()),
+            format!("-retry-join={peer}"),
+        ]);
+        if self == Self::Partial {
+            words.push("-hcl=gossip_lan { view = \"partial\" }".into());
+        }
+        words
+    }
+}
 
 /// Running clients; they end with the value.
 pub(crate) struct Clients {
@@ -27,7 +101,7 @@ impl Clients {
         picture: &Picture,
         count: usize,
         span: Duration,
-        partial: bool,
+        breed: Breed,
     ) -> Result<Clients, String> {
         let mut clients = Clients { running: Vec::new() };
         let [_, _, network, _] = picture.agents[0].address.octets();
@@ -40,17 +114,10 @@ impl Clients {
             );
             let folder = picture.folder().join(format!("edge{at}"));
             std::fs::create_dir_all(&folder).map_err(|error| format!("{folder:?}: {error}"))?;
-            // They must not outlive a bench that is killed.
-            let mut command = Command::new("setpriv");
-            command.args(["--pdeathsig", "KILL", "--"]).arg(binary).arg("agent");
-            command.arg(format!("-node=edge{at}")).arg(format!("-bind={address}"));
-            command.arg(format!("-client={address}"));
-            command.arg(format!("-data-dir={}", folder.display()));
-            command.arg(format!("-retry-join={}", picture.agents[at % 3].address));
-            command.args(["-retry-interval=2s", "-log-level=err"]);
-            if partial {
-                command.arg("-hcl=gossip_lan { view = \"partial\" }");
-            }
+            let words = guarded(binary);
+            let peer = picture.agents[at % 3].address;
+            let mut command = Command::new(&words[0]);
+            command.args(&words[1..]).args(breed.words(at, address, peer, &folder));
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             let child = command.spawn().map_err(|error| format!("client {at}: {error}"))?;
             clients.running.push((address, child));

@@ -14,7 +14,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant as Clock};
 
@@ -43,6 +43,8 @@ struct Shared {
     living: AtomicUsize,
     joined: AtomicUsize,
     registered: AtomicUsize,
+    /// How late the latest step was since this was asked, in microseconds.
+    late: AtomicU64,
 }
 
 /// Running devices; they end with the value.
@@ -101,6 +103,13 @@ impl Crowd {
         }
         let Shared { joined, registered, .. } = &*self.shared;
         Ok((joined.load(Ordering::Relaxed), registered.load(Ordering::Relaxed)))
+    }
+
+    /// How late the latest step of a device was since this was last asked. Devices that are a
+    /// second late take it that they, not others, were away: then they find no failures, and the
+    /// machine is what was measured.
+    pub(crate) fn late(&self) -> Duration {
+        Duration::from_micros(self.shared.late.swap(0, Ordering::Relaxed))
     }
 }
 
@@ -416,6 +425,8 @@ impl Yard {
                     break;
                 }
                 self.queue.pop();
+                let late = self.origin.elapsed().as_micros() as u64;
+                shared.late.fetch_max(late.saturating_sub(due.micros()), Ordering::Relaxed);
                 if at < self.devices.len() {
                     self.devices[at].queued = None;
                     self.step(at, now, calling, &mut packet);

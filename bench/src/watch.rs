@@ -44,7 +44,7 @@ impl Subject {
     fn path(self) -> &'static str {
         match self {
             Self::Prefix => "/v1/kv/watched/?recurse",
-            Self::Health => "/v1/health/service/web?x",
+            Self::Health => "/v1/health/service/web10?x",
         }
     }
 
@@ -54,8 +54,8 @@ impl Subject {
             Self::Prefix => http.put("/v1/kv/watched/key", number.to_string().as_bytes()),
             Self::Health => {
                 let body = format!(
-                    r#"{{"Node":"host0","Address":"10.1.0.0","Service":{{"Service":"web",
-                    "ID":"web-0","Port":{},"Tags":["v1"]}}}}"#,
+                    r#"{{"Node":"host0","Address":"10.1.0.0","Service":{{"Service":"web10",
+                    "ID":"web10-0","Port":{},"Tags":["v1"]}}}}"#,
                     1 + number
                 );
                 http.put("/v1/catalog/register", body.as_bytes())
@@ -121,7 +121,7 @@ fn one(
     for watchers in sizes {
         // A fresh picture for each: memory that was held once is not given back by all agents.
         let picture = Picture::start(binary, None)?;
-        serve(&picture, "web", 10)?;
+        serve(&picture, 10)?;
         let mut writer = Http::new(picture.one(Role::Follower).http());
         subject.change(&mut writer, 0)?;
         let numbers = park(&picture, subject, role, *watchers, &mut writer)?;

@@ -9,11 +9,11 @@ use crate::client::{question, request};
 use crate::fleet::{Fleet, Taken};
 use crate::floor::Floor;
 use crate::picture::{Agent, Picture, Role};
-use crate::plot::{Group, bars};
+use crate::plot::{Group, Series, bars, lines};
 use crate::report::{Figures, Report};
 use crate::stat::quantile;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Time for which a row runs before it counts.
@@ -26,10 +26,22 @@ pub(crate) const MACHINE: &str = "machine";
 /// One kind of request, asked of some roles over some numbers of connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Work {
-    pub(crate) name: String,
+    pub(crate) name: &'static str,
+    /// How much there is of what is asked for, and its name: what that costs is drawn.
+    pub(crate) size: Option<(usize, &'static str)>,
     pub(crate) ask: Ask,
     pub(crate) roles: &'static [Role],
     pub(crate) connections: Vec<usize>,
+}
+
+impl Work {
+    /// How its rows are named.
+    fn title(&self) -> String {
+        match self.size {
+            Some((size, unit)) => format!("{}, {size} {unit}", self.name),
+            None => self.name.to_owned(),
+        }
+    }
 }
 
 /// What is asked.
@@ -45,6 +57,8 @@ pub(crate) enum Ask {
     Dns(String, u16, u8),
     /// Registers a service of so many, each time on another port.
     Register(usize),
+    /// Asks etcd's gateway: a method, and the body for one of so many keys.
+    Etcd(&'static str, fn(usize) -> String, usize),
 }
 
 /// Bytes of a value.
@@ -59,6 +73,9 @@ impl Ask {
                 request("GET", &format!("/v1/kv/bench/{}{rest}", number % keys), b"")
             }
             Self::Path(path) => request("GET", path, b""),
+            Self::Etcd(method, body, keys) => {
+                request("POST", &format!("/v3/kv/{method}"), body(number % keys).as_bytes())
+            }
             Self::Dns(name, kind, _) => question(number as u16, name, *kind),
             Self::Register(services) => {
                 let (id, port) = (number % services, 1 + number % 65_535);
@@ -70,14 +87,27 @@ impl Ask {
 
     fn is_right(&self, status: u16) -> bool {
         match self {
-            Self::Put(_) | Self::Get(..) | Self::Path(_) | Self::Register(_) => status == 200,
             Self::Dns(_, _, code) => status == u16::from(*code),
+            _ => status == 200,
         }
     }
 }
 
 /// A row: its labels and its numbers, the first of which is CPU time.
 type Row = (Vec<String>, Vec<f64>);
+
+/// Makes a picture ready for work of a size; work of smaller ones was done before.
+pub(crate) type Prepare<'a> = &'a dyn Fn(&Picture, usize) -> Result<(), String>;
+
+/// Who is measured.
+pub(crate) struct Subject<'a> {
+    pub(crate) name: String,
+    /// What it does, smaller sizes first; rows of one name stand together.
+    pub(crate) works: Vec<Work>,
+    /// Starts so many servers.
+    pub(crate) start: Box<dyn Fn(usize) -> Result<Picture, String> + 'a>,
+    pub(crate) prepare: Prepare<'a>,
+}
 
 /// Measures every agent of the order, and the machine.
 ///
@@ -88,7 +118,36 @@ pub(crate) fn measure(
     order: &Order,
     verb: &'static str,
     works: &[Work],
-    prepare: &dyn Fn(&Picture) -> Result<(), String>,
+    prepare: Prepare<'_>,
+) -> Result<Report, String> {
+    measure_all(order, verb, works, agents(order, works, prepare))
+}
+
+/// The agents of the order, at this work.
+pub(crate) fn agents<'a>(
+    order: &'a Order,
+    works: &[Work],
+    prepare: Prepare<'a>,
+) -> Vec<Subject<'a>> {
+    let subject = |binary: &'a PathBuf| Subject {
+        name: order.name(binary),
+        works: works.to_vec(),
+        start: Box::new(move |servers| Picture::start_with(binary, None, servers)),
+        prepare,
+    };
+    order.agents.iter().map(subject).collect()
+}
+
+/// Measures these, interleaved, and the machine at `works`.
+///
+/// # Errors
+///
+/// As [`measure`].
+pub(crate) fn measure_all(
+    order: &Order,
+    verb: &'static str,
+    works: &[Work],
+    subjects: Vec<Subject<'_>>,
 ) -> Result<Report, String> {
     let mut best: Vec<Row> = Vec::new();
     let mut keep = |row: Row| match best.iter_mut().find(|(labels, _)| *labels == row.0) {
@@ -97,10 +156,12 @@ pub(crate) fn measure(
         None => best.push(row),
     };
     for round in 1..=order.rounds {
-        for binary in &order.agents {
-            let name = order.name(binary);
-            eprintln!("{verb}, round {round} of {}: {name}", order.rounds);
-            one(binary, &name, order, works, prepare)?.into_iter().for_each(&mut keep);
+        for servers in &order.servers {
+            for subject in &subjects {
+                let name = &subject.name;
+                eprintln!("{verb}, round {round} of {}: {servers} of {name}", order.rounds);
+                one(subject, *servers, order)?.into_iter().for_each(&mut keep);
+            }
         }
         eprintln!("{verb}, round {round} of {}: {MACHINE}", order.rounds);
         floor(order, works)?.into_iter().for_each(&mut keep);
@@ -108,29 +169,24 @@ pub(crate) fn measure(
     Ok(report(order, verb, works, best))
 }
 
-fn one(
-    binary: &Path,
-    name: &str,
-    order: &Order,
-    works: &[Work],
-    prepare: &dyn Fn(&Picture) -> Result<(), String>,
-) -> Result<Vec<Row>, String> {
-    let picture = Picture::start_with(binary, None, order.servers)?;
-    prepare(&picture)?;
-    let mut rows = Vec::new();
-    for work in works {
+fn one(subject: &Subject<'_>, servers: usize, order: &Order) -> Result<Vec<Row>, String> {
+    let picture = (subject.start)(servers)?;
+    let (mut rows, mut ready) = (Vec::new(), 0);
+    for work in &subject.works {
+        if let Some((size, _)) = work.size.filter(|(size, _)| *size > ready) {
+            (subject.prepare)(&picture, size)?;
+            ready = size;
+        }
         for role in work.roles {
             for connections in order.connections_of(work) {
                 let agent = picture.one(*role);
                 let cpu = || picture.cpu_ns();
                 let numbers = run(agent.into(), &work.ask, connections, order.span(3), &cpu)?;
-                eprintln!(
-                    "  {} x{connections} at {}: {:.1} us",
-                    work.name,
-                    role.name(),
-                    numbers[0]
-                );
-                rows.push((labels(work, role.name(), connections, name), numbers));
+                let (title, asked) = (work.title(), role.name());
+                eprintln!("  {title} x{connections} at {asked}: {:.1} us", numbers[0]);
+                let connections = connections.to_string();
+                let labels = [&title, asked, &connections, &servers.to_string(), &subject.name];
+                rows.push((labels.map(str::to_owned).to_vec(), numbers));
             }
         }
     }
@@ -145,11 +201,11 @@ fn floor(order: &Order, works: &[Work]) -> Result<Vec<Row>, String> {
         let (name, ask) = match &work.ask {
             Ask::Dns(name, kind, _) => ("UDP echo", Ask::Dns(name.clone(), *kind, 0)),
             Ask::Path(_) | Ask::Get(..) => ("empty hyper server", Ask::Path("/".into())),
-            Ask::Put(_) | Ask::Register(_) => ("empty hyper server, PUT", Ask::Put(1000)),
+            _ => ("empty hyper server, PUT", Ask::Put(1000)),
         };
         for connections in order.connections_of(work) {
-            let work = Work { name: name.into(), ..work.clone() };
-            let labels = labels(&work, MACHINE, connections, MACHINE);
+            let labels = [name, MACHINE, &connections.to_string(), "-", MACHINE];
+            let labels = labels.map(str::to_owned).to_vec();
             if rows.iter().any(|(known, _)| *known == labels) {
                 continue;
             }
@@ -158,10 +214,6 @@ fn floor(order: &Order, works: &[Work]) -> Result<Vec<Row>, String> {
         }
     }
     Ok(rows)
-}
-
-fn labels(work: &Work, asked: &str, connections: usize, agent: &str) -> Vec<String> {
-    vec![work.name.clone(), asked.into(), connections.to_string(), agent.into()]
 }
 
 /// Where an agent is asked.
@@ -187,9 +239,7 @@ fn run(
 ) -> Result<Vec<f64>, String> {
     let mut fleet = match ask {
         Ask::Dns(..) => Fleet::dns(place.dns, connections)?,
-        Ask::Put(_) | Ask::Get(..) | Ask::Path(_) | Ask::Register(_) => {
-            Fleet::http(place.http, connections)?
-        }
+        _ => Fleet::http(place.http, connections)?,
     };
     let mut number = 0;
     let warm = drive(&mut fleet, ask, WARM, &mut number)?;
@@ -254,20 +304,23 @@ fn drive(fleet: &mut Fleet, ask: &Ask, span: Duration, number: &mut usize) -> Re
 
 fn report(order: &Order, verb: &'static str, works: &[Work], mut rows: Vec<Row>) -> Report {
     let numbers = ["CPU us/request", "requests/s", "p50 ms", "p99 ms", "failed", "CPU ratio"];
-    let columns = ["request", "asked", "connections", "agent"];
+    let columns = ["request", "asked", "connections", "servers", "agent"];
     let mut figures = Figures::new(&columns, &numbers);
     rows.sort_by_key(|(labels, _)| {
-        let place = works.iter().position(|work| work.name == labels[0]);
-        let connections = labels[2].parse::<usize>().unwrap_or(0);
-        (place.unwrap_or(works.len()), labels[1].clone(), connections)
+        let place = works.iter().position(|work| work.title() == labels[0]);
+        let number = |at: usize| labels[at].parse::<usize>().unwrap_or(0);
+        (place.unwrap_or(works.len()), labels[1].clone(), number(2), number(3))
     });
     let peer = order.peer();
     let mut groups: Vec<Group> = Vec::new();
     for (labels, mut numbers) in rows.clone() {
-        let same = |row: &&Row| row.0[..3] == labels[..3] && Some(&row.0[3]) == peer.as_ref();
+        let same = |row: &&Row| row.0[..4] == labels[..4] && Some(&row.0[4]) == peer.as_ref();
         let beside = rows.iter().find(same).map_or(f64::NAN, |(_, numbers)| numbers[0]);
-        let group = format!("{}, {} x{}", labels[0], labels[1], labels[2]);
-        let bar = (labels[3].clone(), numbers[0]);
+        let mut group = format!("{}, {} x{}", labels[0], labels[1], labels[2]);
+        if order.servers.len() > 1 {
+            group += &format!(", {} servers", labels[3]);
+        }
+        let bar = (labels[4].clone(), numbers[0]);
         match groups.iter_mut().find(|known| known.name == group) {
             Some(known) => known.bars.push(bar),
             None => groups.push(Group { name: group, bars: vec![bar] }),
@@ -276,7 +329,39 @@ fn report(order: &Order, verb: &'static str, works: &[Work], mut rows: Vec<Row>)
         figures.push(labels, numbers);
     }
     let plot = bars(&format!("{verb}: CPU time per request, all agents"), "µs", &groups);
-    Report { verb, figures, plots: vec![(format!("{verb}-cpu"), plot)] }
+    let mut plots = vec![(format!("{verb}-cpu"), plot)];
+    plots.extend(growth(verb, works, &rows));
+    Report { verb, figures, plots }
+}
+
+/// Draws what each kind of request costs over its sizes, if there are several: a line for every
+/// agent and number of servers.
+fn growth(verb: &str, works: &[Work], rows: &[Row]) -> Vec<(String, String)> {
+    let mut drawings: Vec<(String, &str, Vec<Series>)> = Vec::new();
+    for (labels, numbers) in rows {
+        let Some(work) = works.iter().find(|work| work.title() == labels[0]) else { continue };
+        let Some((size, unit)) = work.size else { continue };
+        let title = format!("{}, {} x{}", work.name, labels[1], labels[2]);
+        let name = format!("{}, {} servers", labels[4], labels[3]);
+        let at = drawings.iter().position(|(known, ..)| *known == title);
+        let at = at.unwrap_or_else(|| {
+            drawings.push((title, unit, Vec::new()));
+            drawings.len() - 1
+        });
+        let (lines, point) = (&mut drawings[at].2, (size as f64, numbers[0]));
+        match lines.iter_mut().find(|line| line.name == name) {
+            Some(line) => line.points.push(point),
+            None => lines.push(Series { name, points: vec![point] }),
+        }
+    }
+    drawings.retain(|(_, _, lines)| lines.iter().any(|line| line.points.len() > 1));
+    let draw = |(title, unit, series): (String, &str, Vec<Series>)| {
+        let file = format!("{verb}-growth-{title}").to_lowercase();
+        let file = file.replace(|c: char| !c.is_ascii_alphanumeric(), "-").replace("--", "-");
+        let title = format!("{title}: CPU time per request, all agents");
+        (file, lines(&title, (unit, "µs"), &series))
+    };
+    drawings.into_iter().map(draw).collect()
 }
 
 #[cfg(test)]
