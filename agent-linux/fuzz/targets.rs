@@ -338,9 +338,11 @@ pub fn head(data: &[u8]) {
 fn heads() -> Vec<Vec<u8>> {
     let texts = [
         "GET /v1/kv/a?raw HTTP/1.1\r\nHost: a\r\nX: b\r\n\r\nGET / HTTP/1.0\n\n",
-        "PUT / HTTP/1.1\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nabc\r\nGET",
-        "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;a=b\r\nx\r\n0\r\nA: b\r\n\r\n",
-        "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n0\r\n\r\n",
+        "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nabc\r\nGET",
+        "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+         1;a=b\r\nx\r\n0\r\nA: b\r\n\r\n",
+        "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n\
+         0\r\n\r\n",
     ];
     texts.map(|text| text.as_bytes().to_vec()).into()
 }

@@ -487,7 +487,7 @@ async fn values_are_taken_up_to_their_limit() {
 async fn oversized_and_broken_heads_end_the_connection() {
     let edge = Edge::start(Arc::new(Silent::default()), |_| {}).await;
     let mut client = edge.client().await;
-    let head = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(200_000));
+    let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(200_000));
     let _ = client.stream.write_all(head.as_bytes()).await;
     client.ended().await;
     let mut client = edge.client().await;
@@ -495,7 +495,7 @@ async fn oversized_and_broken_heads_end_the_connection() {
     assert_eq!(client.answer().await.map(|answer| answer.status()), Some(400));
     client.ended().await;
     let mut client = edge.client().await;
-    client.send(b"\xff\x00\x01 / HTTP/1.1\r\n\r\n").await;
+    client.send(b"\xff\x00\x01 / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     client.ended().await;
     assert_eq!(edge.ask("GET", "/", "").await.text(), "Consul Agent");
 }

@@ -154,8 +154,9 @@ const CLOSE: &str = "GET /v1/kv/k?raw HTTP/1.1\r\nHost: a\r\nConnection: close\r
 async fn requests_behind_each_other_are_answered_in_order() {
     let edge = Edge::start().await;
     let put = "PUT /v1/kv/k HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
-    let text =
-        format!("{put}\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\nHEAD /nope HTTP/1.1\r\n\r\n{CLOSE}");
+    let text = format!(
+        "{put}\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\nHEAD /nope HTTP/1.1\r\nHost: a\r\n\r\n{CLOSE}"
+    );
     let whole = edge.all(text.as_bytes()).await;
     assert_eq!(codes(&whole), ["200", "200", "404", "200"], "{whole}");
     assert!(whole.ends_with("Connection: close\r\n\r\nabc"), "{whole}");
@@ -201,7 +202,8 @@ async fn chunks_come_in_and_bodies_are_awaited_on_demand() {
     let answers = rest(&mut stream).await;
     assert!(codes(&answers) == ["200", "200"] && answers.ends_with("\r\n\r\nz"), "{answers}");
     // What would be too long is not even asked for, and the connection cannot go on.
-    let long = "PUT /v1/kv/k HTTP/1.1\r\nContent-Length: 600000\r\nExpect: 100-continue\r\n\r\n";
+    let long = "PUT /v1/kv/k HTTP/1.1\r\nHost: a\r\nContent-Length: 600000\r\n\
+                Expect: 100-continue\r\n\r\n";
     let refused = edge.all(long.as_bytes()).await;
     assert!(codes(&refused) == ["413"] && refused.contains("Connection: close\r\n"), "{refused}");
 }
@@ -214,11 +216,14 @@ async fn bodies_that_nobody_wants_are_read_over() {
         format!("Content-Length: 200000\r\n\r\n{}", "x".repeat(200_000)),
         "Transfer-Encoding: chunked\r\n\r\n5\r\nGET /\r\n0\r\n\r\n".to_owned(),
     ] {
-        let text = format!("GET / HTTP/1.1\r\n{body}{CLOSE}");
+        let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{body}{CLOSE}");
         assert_eq!(codes(&edge.all(text.as_bytes()).await), ["200", "200"]);
     }
     // Up to a bound.
-    let long = format!("GET / HTTP/1.1\r\nContent-Length: 300000\r\n\r\n{}", "x".repeat(300_000));
+    let long = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n{}",
+        "x".repeat(300_000)
+    );
     assert_eq!(codes(&edge.all(format!("{long}{CLOSE}").as_bytes()).await), ["200"]);
 }
 
@@ -231,17 +236,19 @@ async fn what_can_be_read_in_two_ways_ends_the_connection() {
         ("Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "501"),
         ("Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", "400"),
         ("X: a\r\n b\r\n\r\n", "400"),
+        ("Host: b\r\n\r\n", "400"),
         ("Transfer-Encoding: chunked\r\n\r\n1\nx\r\n0\r\n\r\n", "400"),
         ("Transfer-Encoding: chunked\r\n\r\nzz\r\n", "400"),
     ] {
-        let answers =
-            edge.all(format!("PUT /v1/kv/k HTTP/1.1\r\n{fields}{CLOSE}").as_bytes()).await;
+        let answers = edge
+            .all(format!("PUT /v1/kv/k HTTP/1.1\r\nHost: a\r\n{fields}{CLOSE}").as_bytes())
+            .await;
         assert_eq!(codes(&answers), [code], "{fields:?}: {answers}");
         assert!(answers.contains("Connection: close\r\n"), "{answers}");
     }
-    let many = format!("GET / HTTP/1.1\r\n{}\r\n{CLOSE}", "X: 1\r\n".repeat(101));
+    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n{CLOSE}", "X: 1\r\n".repeat(101));
     assert_eq!(codes(&edge.all(many.as_bytes()).await), ["431"]);
-    let long = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n{CLOSE}", "a".repeat(100_000));
+    let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n{CLOSE}", "a".repeat(100_000));
     assert_eq!(codes(&edge.all(long.as_bytes()).await), ["431"]);
 }
 
@@ -295,8 +302,9 @@ async fn a_long_answer_reaches_a_slow_reader_whole() {
     let edge = Edge::start().await;
     let value = "0123456789".repeat(50_000);
     let length = value.len();
-    let put = format!("PUT /v1/kv/k HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{value}");
-    let text = format!("{put}{}{CLOSE}", "GET /v1/kv/k?raw HTTP/1.1\r\n\r\n".repeat(20));
+    let put =
+        format!("PUT /v1/kv/k HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{value}");
+    let text = format!("{put}{}{CLOSE}", "GET /v1/kv/k?raw HTTP/1.1\r\nHost: a\r\n\r\n".repeat(20));
     let mut stream = edge.open().await;
     stream.write_all(text.as_bytes()).await.unwrap();
     let answers = rest(&mut stream).await;
@@ -307,10 +315,10 @@ async fn a_long_answer_reaches_a_slow_reader_whole() {
 async fn stopping_lets_a_request_under_way_end() {
     let edge = Edge::start().await;
     let mut idle = edge.open().await;
-    idle.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    idle.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     until(&mut idle, "Consul Agent").await;
     let mut busy = edge.open().await;
-    busy.write_all(b"GET /v1/kv/k?index=1 HTTP/1.1\r\n\r\n").await.unwrap();
+    busy.write_all(b"GET /v1/kv/k?index=1 HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     edge.keeper.holds(1).await;
     edge.stop.send(true).unwrap();
     assert_eq!(rest(&mut idle).await, "");

@@ -1,5 +1,6 @@
 //! Heads of answers (RFC 9112, section 4).
 
+use super::head::Refused;
 use agent_core::time::Civil;
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
@@ -64,12 +65,14 @@ pub(super) fn head(
 }
 
 /// Answers a request that was not understood, in Go's words; the connection ends after it.
-pub(super) fn refusal(status: StatusCode) -> Vec<u8> {
-    let mut out = Vec::with_capacity(128);
-    line(&mut out, Version::HTTP_11, status);
-    out.extend_from_slice(b"Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n");
-    out.extend_from_slice(status.to_string().as_bytes());
-    out
+pub(super) fn refusal(refused: Refused) -> Vec<u8> {
+    let Refused { status, why } = refused;
+    let colon = if why.is_empty() { "" } else { ": " };
+    format!(
+        "HTTP/1.1 {status}{colon}{why}\r\nContent-Type: text/plain; charset=utf-8\r\n\
+         Connection: close\r\n\r\n{status}{colon}{why}"
+    )
+    .into_bytes()
 }
 
 /// Appends the size of a chunk.
@@ -201,10 +204,14 @@ mod tests {
 
     #[test]
     fn a_refusal_is_in_gos_words() {
-        let text = "HTTP/1.1 431 Request Header Fields Too Large\r\n\
-                    Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n\
-                    431 Request Header Fields Too Large";
-        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        assert_eq!(String::from_utf8(refusal(status)).as_deref(), Ok(text));
+        let (status, why) = (StatusCode::BAD_REQUEST, "missing required Host header");
+        for (refused, said) in [
+            (StatusCode::URI_TOO_LONG.into(), "414 URI Too Long"),
+            (Refused { status, why }, "400 Bad Request: missing required Host header"),
+        ] {
+            let fields = "Content-Type: text/plain; charset=utf-8\r\nConnection: close";
+            let text = format!("HTTP/1.1 {said}\r\n{fields}\r\n\r\n{said}");
+            assert_eq!(String::from_utf8(refusal(refused)), Ok(text));
+        }
     }
 }

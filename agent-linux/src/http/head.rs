@@ -2,10 +2,10 @@
 //!
 //! What could be read in two ways is refused, as a proxy in front might read it in the other: both
 //! `Content-Length` and `Transfer-Encoding`, lengths that differ or are no plain number, a coding
-//! other than `chunked`, folded lines, blanks before a colon, bytes that no field may hold. A line
-//! may end with a line feed alone, as in Go's server.
+//! other than `chunked`, folded lines, blanks before a colon, bytes that no field may hold, no
+//! `Host` or more than one. A line may end with a line feed alone, as in Go's server.
 
-use hyper::{Method, StatusCode, Uri};
+use hyper::{Method, StatusCode};
 use std::mem::MaybeUninit;
 
 /// Most header fields of a request; more are answered with 431.
@@ -15,10 +15,49 @@ const FIELDS_MAX: usize = 100;
 pub(super) struct Head {
     /// The method.
     pub(super) method: Method,
-    /// The target: path and query, perhaps behind a scheme and a host.
-    pub(super) uri: Uri,
+    /// What it is about.
+    pub(super) target: Target,
     /// The header fields.
     pub(super) fields: Fields,
+}
+
+/// Path and query as they came, with their escapes. Any byte that prints may stand in them, as in
+/// Go's server: what people type into a shell has quotes and brackets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Target {
+    text: Box<str>,
+    /// Where the query starts, behind its `?`.
+    query: Option<usize>,
+}
+
+impl Target {
+    /// Reads a target; a scheme and a host before the path are skipped. Nothing if it is none.
+    pub(super) fn of(target: &str) -> Option<Self> {
+        let text = match target.split_once("://") {
+            _ if target.starts_with(['/', '*']) => target,
+            Some((scheme, rest)) if scheme.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
+                &rest[rest.find(['/', '?']).unwrap_or(rest.len())..]
+            }
+            _ => return None,
+        };
+        Some(Self { text: text.into(), query: text.find('?').map(|at| at + 1) })
+    }
+
+    /// The path.
+    pub(super) fn path(&self) -> &str {
+        let path = self.query.map_or(&*self.text, |start| &self.text[..start - 1]);
+        if path.is_empty() { "/" } else { path }
+    }
+
+    /// The query, if there is one.
+    pub(super) fn query(&self) -> Option<&str> {
+        self.query.map(|start| &self.text[start..])
+    }
+
+    /// Both, as they came.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
 }
 
 /// Header fields as they came: a line each. Empty by default.
@@ -56,6 +95,28 @@ impl Fields {
     #[cfg(test)]
     pub(super) fn of(lines: &str) -> Self {
         Self(lines.as_bytes().into())
+    }
+}
+
+/// Why a request is not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Refused {
+    /// The status code of the answer.
+    pub(super) status: StatusCode,
+    /// What the answer adds to it; empty if nothing.
+    pub(super) why: &'static str,
+}
+
+impl Refused {
+    /// A bad request, and what is bad about it.
+    fn bad(why: &'static str) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, why }
+    }
+}
+
+impl From<StatusCode> for Refused {
+    fn from(status: StatusCode) -> Self {
+        Self { status, why: "" }
     }
 }
 
@@ -97,31 +158,36 @@ pub(super) struct Whole {
 ///
 /// # Errors
 ///
-/// The status code of the refusal: 400, 414, 417, 431 or 501.
-pub(super) fn parse(bytes: &[u8]) -> Result<Option<Whole>, StatusCode> {
+/// A refusal with the status code 400, 414, 417, 431 or 501.
+pub(super) fn parse(bytes: &[u8]) -> Result<Option<Whole>, Refused> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut request = httparse::Request::new(&mut []);
     let used = match request.parse_with_uninit_headers(bytes, &mut fields) {
         Ok(httparse::Status::Complete(used)) => used,
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => {
-            return Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+            return Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into());
         }
-        Err(_) => return Err(StatusCode::BAD_REQUEST),
+        Err(_) => return Err(StatusCode::BAD_REQUEST.into()),
     };
     let method = request.method.unwrap_or_default();
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| StatusCode::BAD_REQUEST)?;
     let target = request.path.unwrap_or_default();
     if target.len() > usize::from(u16::MAX) - 1 {
-        return Err(StatusCode::URI_TOO_LONG);
+        return Err(StatusCode::URI_TOO_LONG.into());
     }
-    let uri = Uri::try_from(target).map_err(|_| StatusCode::BAD_REQUEST)?;
+    let target = match Target::of(target) {
+        Some(target) => target,
+        // A host and a port, which leads nowhere here.
+        None if method == Method::CONNECT => Target { text: "".into(), query: None },
+        None => return Err(StatusCode::BAD_REQUEST.into()),
+    };
     let manner = manner(request.headers, request.version, &method)?;
     let start = request
         .headers
         .first()
         .map_or(used, |first| first.name.as_ptr().addr() - bytes.as_ptr().addr());
-    let head = Head { method, uri, fields: Fields(bytes[start..used].into()) };
+    let head = Head { method, target, fields: Fields(bytes[start..used].into()) };
     Ok(Some(Whole { head, manner, used }))
 }
 
@@ -130,26 +196,31 @@ fn manner(
     fields: &[httparse::Header<'_>],
     minor_version: Option<u8>,
     method: &Method,
-) -> Result<Manner, StatusCode> {
+) -> Result<Manner, Refused> {
     let is_old = minor_version == Some(0);
+    let (mut hosts, mut host): (usize, &[u8]) = (0, b"");
     let (mut length, mut chunked, mut waits) = (None, false, false);
     let (mut close, mut keep) = (false, false);
     for field in fields {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         // By length first: most fields are none of these.
         match field.name.len() {
+            4 if is("host") => {
+                hosts += 1;
+                host = field.value;
+            }
             14 if is("content-length") => {
                 let given = number(field.value).ok_or(StatusCode::BAD_REQUEST)?;
                 if *length.get_or_insert(given) != given {
-                    return Err(StatusCode::BAD_REQUEST);
+                    return Err(StatusCode::BAD_REQUEST.into());
                 }
             }
             17 if is("transfer-encoding") => {
                 if is_old || chunked {
-                    return Err(StatusCode::BAD_REQUEST);
+                    return Err(StatusCode::BAD_REQUEST.into());
                 }
                 if !field.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
-                    return Err(StatusCode::NOT_IMPLEMENTED);
+                    return Err(StatusCode::NOT_IMPLEMENTED.into());
                 }
                 chunked = true;
             }
@@ -161,21 +232,35 @@ fn manner(
             }
             6 if is("expect") && !is_old => {
                 if !field.value.trim_ascii().eq_ignore_ascii_case(b"100-continue") {
-                    return Err(StatusCode::EXPECTATION_FAILED);
+                    return Err(StatusCode::EXPECTATION_FAILED.into());
                 }
                 waits = true;
             }
             _ => {}
         }
     }
+    if hosts == 0 && !is_old && method != Method::CONNECT {
+        return Err(Refused::bad("missing required Host header"));
+    }
+    if hosts > 1 {
+        return Err(Refused::bad("too many Host headers"));
+    }
+    if !host.iter().all(|byte| is_of_host(*byte)) {
+        return Err(Refused::bad("malformed Host header"));
+    }
     let framing = match (length, chunked) {
-        (Some(_), true) => return Err(StatusCode::BAD_REQUEST),
+        (Some(_), true) => return Err(StatusCode::BAD_REQUEST.into()),
         (None, true) => Framing::Chunked,
         (length, false) => Framing::Length(length.unwrap_or(0)),
     };
     let waits = waits && framing != Framing::Length(0);
     let keeps = !close && (keep || !is_old);
     Ok(Manner { framing, keeps, is_old, waits, is_head: method == Method::HEAD })
+}
+
+/// Tells whether the name of a host, and its port, may have a byte (RFC 3986, section 3.2.2).
+fn is_of_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=[]_~".contains(&byte)
 }
 
 /// Reads a length: digits and nothing else.
@@ -191,7 +276,7 @@ mod tests {
 
     fn refused(text: &str) -> u16 {
         match parse(text.as_bytes()) {
-            Err(status) => status.as_u16(),
+            Err(refused) => refused.status.as_u16(),
             Ok(found) => panic!("{text:?} is taken: {:?}", found.map(|whole| whole.manner)),
         }
     }
@@ -205,7 +290,10 @@ mod tests {
         let text = "GET /v1/kv/a?raw HTTP/1.1\r\nHost: a\r\nX-B:\t 1 2 \r\nx-b: 3\r\n\r\nrest";
         let found = whole(text);
         assert_eq!(&text[found.used..], "rest");
-        assert_eq!((found.head.uri.path(), found.head.uri.query()), ("/v1/kv/a", Some("raw")));
+        assert_eq!(
+            (found.head.target.path(), found.head.target.query()),
+            ("/v1/kv/a", Some("raw"))
+        );
         let fields = &found.head.fields;
         assert_eq!((fields.get("host"), fields.get("x-b")), (Some("a"), Some("1 2")));
         assert_eq!(fields.all("X-B").collect::<Vec<_>>(), ["1 2", "3"]);
@@ -218,9 +306,30 @@ mod tests {
             is_head: false,
         };
         assert_eq!(found.manner, plain);
-        assert_eq!(whole("GET / HTTP/1.1\n\n").manner, plain, "line feeds alone");
+        assert_eq!(whole("GET / HTTP/1.1\nHost:\n\n").manner, plain, "line feeds alone");
         for end in 0..text.len() - "rest".len() {
             assert!(parse(&text.as_bytes()[..end]).expect("it is good").is_none(), "{end}");
+        }
+    }
+
+    #[test]
+    fn targets_are_paths_with_queries() {
+        for (text, path, query) in [
+            ("/", "/", None),
+            ("/a?b=c?d", "/a", Some("b=c?d")),
+            ("/a?", "/a", Some("")),
+            ("/a\"[]{}<>|^`#b?c[\"d\"]", "/a\"[]{}<>|^`#b", Some("c[\"d\"]")),
+            ("/a://b", "/a://b", None),
+            ("http://h:1/a?b", "/a", Some("b")),
+            ("http://h", "/", None),
+            ("http://h?b", "/", Some("b")),
+            ("*", "*", None),
+        ] {
+            let target = Target::of(text).expect("it is one");
+            assert_eq!((target.path(), target.query()), (path, query), "{text}");
+        }
+        for text in ["", "a", "a/b", "h:1", "?a", "1://h/", "a b://h/"] {
+            assert_eq!(Target::of(text), None, "{text}");
         }
     }
 
@@ -233,7 +342,7 @@ mod tests {
             ("1.0", "", false),
             ("1.0", "Connection: Keep-Alive\r\n", true),
         ] {
-            let found = whole(&format!("HEAD / HTTP/{version}\r\n{connection}\r\n"));
+            let found = whole(&format!("HEAD / HTTP/{version}\r\nHost: a\r\n{connection}\r\n"));
             assert_eq!(found.manner.keeps, keeps, "{version} {connection}");
             assert!(found.manner.is_head);
         }
@@ -241,7 +350,7 @@ mod tests {
 
     #[test]
     fn bodies_end_in_one_way() {
-        let put = |fields: &str| format!("PUT / HTTP/1.1\r\n{fields}\r\n");
+        let put = |fields: &str| format!("PUT / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
         let framing = |fields: &str| whole(&put(fields)).manner.framing;
         assert_eq!(framing("Content-Length: 12\r\n"), Framing::Length(12));
         assert_eq!(framing("Content-Length: 3\r\ncontent-length: 3\r\n"), Framing::Length(3));
@@ -271,6 +380,31 @@ mod tests {
         assert_eq!(refused("PUT / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), 400);
         assert!(whole(&put("Expect: 100-Continue\r\nContent-Length: 1\r\n")).manner.waits);
         assert!(!whole(&put("Expect: 100-continue\r\n")).manner.waits, "there is nothing to send");
+    }
+
+    #[test]
+    fn a_request_names_one_host() {
+        for (text, why) in [
+            ("GET / HTTP/1.1\r\n\r\n", "missing required Host header"),
+            ("GET http://a/ HTTP/1.1\r\n\r\n", "missing required Host header"),
+            ("GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n", "too many Host headers"),
+            ("GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", "too many Host headers"),
+            ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", "malformed Host header"),
+            ("GET / HTTP/1.0\r\nHost: a/b\r\n\r\n", "malformed Host header"),
+            ("GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", "malformed Host header"),
+        ] {
+            let refused = parse(text.as_bytes()).err();
+            assert_eq!(refused, Some(Refused::bad(why)), "{text:?}");
+        }
+        for text in [
+            "GET / HTTP/1.0\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost:\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: [::1]:8500\r\n\r\n",
+            "GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n",
+            "CONNECT a:1 HTTP/1.1\r\n\r\n",
+        ] {
+            whole(text);
+        }
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Reads by the agent's own parts: through the same table of routes, without a socket.
 
-use super::head::{Fields, Head};
+use super::head::{Fields, Head, Target};
 use super::path::{encode, encode_param};
 use super::reply::INDEX;
 use super::{Http, route};
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::{Method, Uri};
+use hyper::Method;
 
 /// What a read gave.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,9 +27,9 @@ pub struct Answer {
 pub async fn inquire(http: &Http, path: &str, params: &[(&str, String)]) -> Result<Answer, String> {
     let pair = |(name, value): &(&str, String)| format!("{name}={}", encode_param(value));
     let query: Vec<String> = params.iter().map(pair).collect();
-    let uri = Uri::try_from(format!("{}?{}", encode(path), query.join("&")));
-    let uri = uri.map_err(|error| error.to_string())?;
-    let head = Head { method: Method::GET, uri, fields: Fields::default() };
+    let target = Target::of(&format!("{}?{}", encode(path), query.join("&")));
+    let target = target.ok_or_else(|| format!("{path:?} is no path"))?;
+    let head = Head { method: Method::GET, target, fields: Fields::default() };
     let response = route::answer(http, None, &head, None).await;
     let index = response.headers().get(INDEX).and_then(|index| index.to_str().ok());
     let index = index.and_then(|index| index.parse().ok()).unwrap_or_default();

@@ -19,10 +19,11 @@ const PARAMS_MAX: usize = 256;
 pub(super) struct Params<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Params<'a> {
-    /// Reads a query string; nothing for a broken escape or a flood.
+    /// Reads a query string; nothing for a broken escape or a flood. A semicolon separates as an
+    /// ampersand does.
     pub(super) fn parse(query: Option<&'a str>) -> Option<Self> {
         let mut pairs = Vec::new();
-        for pair in query.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
+        for pair in query.unwrap_or("").split(['&', ';']).filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             if pairs.len() == PARAMS_MAX {
                 return None;
@@ -146,7 +147,7 @@ pub(super) fn own_wait(call: &Call<'_>) -> Result<Option<Duration>, Refusal> {
 pub(super) fn min_index(call: &Call<'_>) -> Result<u64, Refusal> {
     match call.params.get("index") {
         "" => Ok(0),
-        text => text.parse().map_err(|_| Refusal::bad("Invalid index")),
+        text => digits(text).ok_or_else(|| Refusal::bad("Invalid index")),
     }
 }
 
@@ -218,11 +219,16 @@ fn millis(span: Duration) -> u64 {
 
 /// Reads a number as Go's `strconv.ParseUint` does, with its words.
 pub(super) fn parse_uint(text: &str) -> Result<u64, Refusal> {
-    text.parse().map_err(|_| {
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let why = if digits { "value out of range" } else { "invalid syntax" };
+    digits(text).ok_or_else(|| {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let why = if is_number { "value out of range" } else { "invalid syntax" };
         Refusal::failed(format!("strconv.ParseUint: parsing {text:?}: {why}"))
     })
+}
+
+/// Reads a number without a sign.
+fn digits(text: &str) -> Option<u64> {
+    if text.starts_with('+') { None } else { text.parse().ok() }
 }
 
 /// Reads a truth value as Go's `strconv.ParseBool` does.

@@ -20,7 +20,7 @@ const OWN_PATH: &str = "/ui/";
 pub(super) async fn serve(settings: &Settings, path: &str, parts: &Head) -> Option<Response<Body>> {
     let site = settings.site.as_ref()?;
     let moved = |to: &str| {
-        let page = Page::moved(&parts.method, to, parts.uri.query());
+        let page = Page::moved(&parts.method, to, parts.target.query());
         finish(page, Audience::Router, &parts.fields, &[])
     };
     let Some(rest) = path.strip_prefix(&*site.path) else {
@@ -64,7 +64,7 @@ async fn from_folder(
             let page = Page { status: StatusCode::OK, kind, body, headers: Vec::new() };
             page.header(X_CONTENT_TYPE_OPTIONS, "nosniff").header(CACHE_CONTROL, "no-cache")
         }
-        Found::Moved(to) => Page::sent_on(&to, parts.uri.query()),
+        Found::Moved(to) => Page::sent_on(&to, parts.target.query()),
         Found::Nothing => Page::text(StatusCode::NOT_FOUND, "404 page not found\n"),
         Found::TooLarge => Page::text(
             StatusCode::INTERNAL_SERVER_ERROR,

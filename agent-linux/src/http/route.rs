@@ -277,9 +277,9 @@ enum Found<'p> {
     Nothing,
 }
 
-/// Looks a decoded path up.
+/// Looks a decoded path up. A path that lacks but the slash of a row leads to it from the rows
+/// behind, which are less exact.
 fn find(path: &str) -> Found<'_> {
-    let mut slash = false;
     for row in ROUTES {
         if let Some((prefix, verb)) = row.path.split_once('*') {
             let rest = path.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(verb));
@@ -292,11 +292,11 @@ fn find(path: &str) -> Found<'_> {
             }
         } else if let Some(rest) = path.strip_prefix(row.path) {
             return Found::Row(row, rest);
-        } else {
-            slash |= row.path.strip_suffix('/') == Some(path);
+        } else if row.path.strip_suffix('/') == Some(path) {
+            return Found::Slash;
         }
     }
-    if slash { Found::Slash } else { Found::Nothing }
+    Found::Nothing
 }
 
 /// Finds what is done for a method of a path, and what follows the row's pattern.
@@ -316,8 +316,8 @@ pub(super) async fn answer(
 ) -> Response<Body> {
     let settings = &http.settings;
     let by_router = |page| finish(page, Audience::Router, &parts.fields, &[]);
-    let query = parts.uri.query();
-    let path = match path::read(parts.uri.path(), settings.printable_only) {
+    let query = parts.target.query();
+    let path = match path::read(parts.target.path(), settings.printable_only) {
         path::Path::Clean(path) => path,
         path::Path::Moved(to) => return by_router(Page::moved(&parts.method, &to, query)),
         path::Path::Broken => return by_router(Page::broken()),
@@ -371,7 +371,7 @@ async fn serve_row(
     };
     let (_, act) = &row.acts[at];
     let watch = Stopwatch::start();
-    let Some(params) = Params::parse(parts.uri.query()) else {
+    let Some(params) = Params::parse(parts.target.query()) else {
         return Served::Page(Page::empty(StatusCode::INTERNAL_SERVER_ERROR));
     };
     let call = Call { path, rest, params, headers: &parts.fields, settings, from };
@@ -549,6 +549,7 @@ mod tests {
         assert!(matches!(verb, Found::Row(row, "a/b") if row.path.contains('*')));
         assert!(matches!(find("/v1/query/execute"), Found::Row(_, "execute")));
         assert!(matches!(find("/v1/agent/service"), Found::Slash));
+        assert!(matches!(find("/v1/agent/service/maintenance"), Found::Slash));
         assert!(matches!(find("/v1/agent/service/x"), Found::Row(_, "x")));
         assert!(matches!(find("/v1/agent/services/"), Found::Nothing));
         assert!(matches!(find("/v1/nope"), Found::Nothing));

@@ -39,7 +39,7 @@ pub fn read(bytes: &[u8], piece: usize) -> (Vec<Request>, End) {
             Poll::Ready(Err(broken)) => break end(broken),
             Poll::Pending => unreachable!("what is in memory need not be waited for"),
         };
-        let line = format!("{} {}", head.method, head.uri);
+        let line = format!("{} {}", head.method, head.target.text());
         requests.push(Request { line, body: Vec::new() });
         let body = &mut requests.last_mut().expect("one was pushed").body;
         let broken = loop {
@@ -60,7 +60,7 @@ pub fn read(bytes: &[u8], piece: usize) -> (Vec<Request>, End) {
 fn end(broken: Broken) -> End {
     match broken {
         Broken::Gone => End::Inside,
-        Broken::Refused(status) => End::Refused(status.as_u16()),
+        Broken::Refused(refused) => End::Refused(refused.status.as_u16()),
     }
 }
 
@@ -109,8 +109,9 @@ mod tests {
     #[test]
     fn requests_are_the_same_however_they_come() {
         let text = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n\
-                    PUT /b HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc\r\n\
-                    PUT /c HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nde\r\n0\r\n\r\n\
+                    PUT /b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc\r\n\
+                    PUT /c HTTP/1.1\r\nHost:\r\nTransfer-Encoding: chunked\r\n\r\n\
+                    2\r\nde\r\n0\r\n\r\n\
                     GET /d HTTP/1.0\n\n";
         let request = |line: &str, body: &str| Request { line: line.into(), body: body.into() };
         let want = [

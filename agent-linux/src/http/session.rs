@@ -128,14 +128,11 @@ fn lock_delay_ns(value: &Value) -> Result<u64, FieldError> {
     Ok(u64::try_from(nanos).unwrap_or(0))
 }
 
-/// Reads service checks: ids, or objects with an id.
+/// Reads service checks: objects with an id.
 fn service_checks(value: Value, key: &str) -> Result<Vec<String>, FieldError> {
     let mut ids = Vec::new();
     for item in value.array(key, "[]structs.ServiceCheck")? {
-        if item.is_string() {
-            ids.push(item.string(key)?);
-            continue;
-        }
+        item.require_object(key, "structs.ServiceCheck")?;
         let mut fields = Fields::of(item, "structs.ServiceCheck")?;
         while let Some((name, key, value)) = fields.next() {
             if name == "id" {

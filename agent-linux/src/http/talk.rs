@@ -77,8 +77,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Talk<S> {
                 // Boxed, so that a connection between requests has no room for one.
                 Ok(Some(whole)) => Box::pin(async move { self.serve(&whole).await }).await,
                 Ok(None) | Err(Broken::Gone) => return,
-                Err(Broken::Refused(status)) => {
-                    let refusal = Message::new(emit::refusal(status), Bytes::new(), b"");
+                Err(Broken::Refused(refused)) => {
+                    let refusal = Message::new(emit::refusal(refused), Bytes::new(), b"");
                     Box::pin(self.send(refusal)).await.map_or_else(Err, |_| Err(Close::Unread))
                 }
             };

@@ -8,7 +8,7 @@
 //! makes no progress for [`WRITE_STALL_MAX`] ends the connection. Bodies have their own deadline.
 
 use super::chunk::Chunks;
-use super::head::{self, Framing, Whole};
+use super::head::{self, Framing, Refused, Whole};
 use super::{HEAD_BYTES_MAX, HEAD_READ_MAX, WRITE_STALL_MAX};
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -36,8 +36,8 @@ thread_local! {
 pub(super) enum Broken {
     /// The client closed it or the socket failed, or the client was too slow.
     Gone,
-    /// What came is no request; it is told so with a status code.
-    Refused(StatusCode),
+    /// What came is no request; it is told so.
+    Refused(Refused),
 }
 
 impl From<io::Error> for Broken {
@@ -173,7 +173,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// Takes the head at the start of what has come; nothing if it is not whole. It is not parsed
     /// for each byte of a slow one, but only where an empty line may end it.
-    fn look(&mut self) -> Result<Option<Whole>, StatusCode> {
+    fn look(&mut self) -> Result<Option<Whole>, Refused> {
         let (come, looked) = (self.come(), self.looked);
         if come.len() == looked {
             return Ok(None);
@@ -187,7 +187,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                     return Ok(Some(whole));
                 }
                 None if !is_full => {}
-                Some(_) | None => return Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+                Some(_) | None => return Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into()),
             }
         }
         self.looked = self.come().len();
@@ -286,7 +286,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             }
             Left::Chunks(chunks) => {
                 let decoded = chunks.decode(come, out);
-                decoded.map_err(|_| Broken::Refused(StatusCode::BAD_REQUEST))?
+                decoded.map_err(|_| Broken::Refused(StatusCode::BAD_REQUEST.into()))?
             }
         };
         self.untold = b"";
