@@ -53,7 +53,8 @@ pub(super) fn service(definition: ServiceDefinition) -> Result<Registration, Err
     if definition.name.is_empty() {
         return Err(invalid("Missing service name"));
     }
-    if definition.address.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified()) {
+    let address: Option<IpAddr> = definition.address.parse().ok();
+    if address.is_some_and(|ip| ip.is_unspecified()) || definition.address == "[::]" {
         return Err(invalid("Invalid service address"));
     }
     if let Some(weights) = &definition.weights {
@@ -76,6 +77,17 @@ pub(super) fn service(definition: ServiceDefinition) -> Result<Registration, Err
         let address = ServiceAddress { address: wanted.address.clone(), port: port(wanted.port)? };
         tagged_addresses.insert(tag.clone(), address);
     }
+    let port = port(definition.port)?;
+    if let Some(ip) = address {
+        let (lan, wan) = match ip.to_canonical() {
+            IpAddr::V4(_) => ("lan_ipv4", "wan_ipv4"),
+            IpAddr::V6(_) => ("lan_ipv6", "wan_ipv6"),
+        };
+        for tag in [lan, wan] {
+            let own = || ServiceAddress { address: definition.address.clone(), port };
+            tagged_addresses.entry(tag.into()).or_insert_with(own);
+        }
+    }
     let id = if definition.id.is_empty() { &definition.name } else { &definition.id };
     let service = Service {
         id: id.clone(),
@@ -83,7 +95,7 @@ pub(super) fn service(definition: ServiceDefinition) -> Result<Registration, Err
         address: definition.address,
         tagged_addresses,
         meta: definition.meta,
-        port: port(definition.port)?,
+        port,
         weights: weights(definition.weights),
         enable_tag_override: definition.enable_tag_override,
         proxy,
