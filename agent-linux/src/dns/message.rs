@@ -1,6 +1,6 @@
 //! Questions in, answers out: bytes only, with the size limits of each transport. Pure.
 
-use super::answer::{Bound, Sections, Voice};
+use super::answer::{Bound, Data, Sections, Voice};
 use super::name::{Wire, Zones};
 use super::spell::Speller;
 use crate::config::Soa as Timers;
@@ -229,7 +229,7 @@ pub(super) fn emit(
         (Transport::Udp, Bound::Answers | Bound::Bytes) => total,
     };
     let flagged = transport == Transport::Udp && form.truncation == Truncation::Flagged;
-    let cut = |answers| Cut { answers, extras: true, truncated: flagged && answers < total };
+    let cut = |answers, extras| Cut { answers, extras, truncated: flagged && answers < total };
     let write = |cut, compression| match compression {
         Compression::On => {
             let target = StaticCompressor::new(Vec::with_capacity(UDP_BYTES_MIN));
@@ -240,32 +240,42 @@ pub(super) fn emit(
         }
     };
     let measured = if narrow { Compression::Off } else { form.compression };
-    let fits = |answers| write(cut(answers), measured).len() <= bytes_max;
+    let fits = |cut| write(cut, measured).len() <= bytes_max;
     let wanted = total.min(answers_max);
-    let whole = write(cut(wanted), form.compression);
-    if whole.len() <= bytes_max && (measured == form.compression || fits(wanted)) {
+    let all = cut(wanted, Extras::All);
+    let whole = write(all, form.compression);
+    if whole.len() <= bytes_max && (measured == form.compression || fits(all)) {
         return whole;
     }
-    // The largest number of answers that fits, at least one.
+    // The largest number of answers that fits with their addresses, at least one.
     let (mut low, mut high) = (1, wanted.max(1));
     while low < high {
         let middle = usize::midpoint(low, high) + 1;
-        if fits(middle) { low = middle } else { high = middle - 1 }
+        if fits(cut(middle, Extras::Addresses)) { low = middle } else { high = middle - 1 }
     }
-    let some = write(cut(low.min(total)), form.compression);
+    let some = write(cut(low.min(total), Extras::Addresses), form.compression);
     if some.len() <= bytes_max {
         return some;
     }
     // What cannot go with its additional records goes without them.
-    write(Cut { extras: false, ..cut(low.min(total)) }, form.compression)
+    write(cut(low.min(total), Extras::None), form.compression)
 }
 
 /// How much of the sections is written.
 #[derive(Clone, Copy)]
 struct Cut {
     answers: usize,
-    extras: bool,
+    extras: Extras,
     truncated: bool,
+}
+
+/// Which additional records go along.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extras {
+    All,
+    /// None of metadata: what does not fit goes without first.
+    Addresses,
+    None,
 }
 
 /// Writes the first answers, the authority, and what belongs to them.
@@ -301,8 +311,13 @@ fn compose<T: Composer>(
         speller.push(&mut builder, record);
     }
     let mut builder = builder.additional();
-    for extra in sections.additional.iter().filter(|_| cut.extras) {
-        if extra.of.is_none_or(|of| of < cut.answers) {
+    for extra in &sections.additional {
+        let is_wanted = match cut.extras {
+            Extras::All => true,
+            Extras::Addresses => !matches!(extra.record.data, Data::Meta { .. }),
+            Extras::None => false,
+        };
+        if is_wanted && extra.of.is_none_or(|of| of < cut.answers) {
             speller.push(&mut builder, &extra.record);
         }
     }
