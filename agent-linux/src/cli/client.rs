@@ -210,10 +210,8 @@ impl Client {
     /// Makes a client.
     pub(super) fn new(settings: Settings) -> Result<Self, Error> {
         let route = Route::parse(&settings.address, settings.tls)?;
-        let tls = match &route {
-            Route::Tls(_) => Some(settings.secure.build()?),
-            Route::Tcp(_) | Route::Unix(_) => None,
-        };
+        let is_tls = matches!(route, Route::Tls(_)) || settings.secure.has_files();
+        let tls = is_tls.then(|| settings.secure.build()).transpose()?;
         Ok(Self { route, tls, settings })
     }
 

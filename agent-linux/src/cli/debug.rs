@@ -108,6 +108,11 @@ impl Plan {
         if interval < INTERVAL_MIN {
             return Err(invalid(format!("interval must be longer than {}", go(INTERVAL_MIN))));
         }
+        if duration < interval {
+            let (duration, interval) = (go(duration), go(interval));
+            let what = format!("duration ({duration}) must be longer than interval ({interval})");
+            return Err(invalid(what));
+        }
         let output = match call.given.text("output") {
             Some(path) => path.trim_end_matches(".tar.gz").to_owned(),
             None => format!("reeve-debug-{}", now()),

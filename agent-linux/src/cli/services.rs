@@ -66,12 +66,15 @@ const DEREGISTER: Spec = Spec {
     flags: &[text("id", "ID of the service to remove."), NAMESPACE],
 };
 
-/// Reads the services that files define.
-fn from_files(paths: &[String]) -> Result<Vec<ServiceDefinition>, Failure> {
-    let mut services = Vec::new();
-    for path in paths {
-        let found = source::services(Path::new(path));
+/// Reads the services that files define, and tells which files are skipped.
+fn from_files(call: &mut Call<'_>) -> Result<Vec<ServiceDefinition>, Failure> {
+    let (mut services, mut warnings) = (Vec::new(), Vec::new());
+    for path in &call.args {
+        let found = source::services(Path::new(path), &mut warnings);
         services.extend(found.map_err(|error| failure(format!("Error: {error}")))?);
+    }
+    for warning in warnings {
+        call.complain(&warning);
     }
     Ok(services)
 }
@@ -97,19 +100,18 @@ fn from_flags(call: &Call<'_>) -> Result<ServiceDefinition, Failure> {
     Ok(service)
 }
 
-/// Reads an address with or without a port.
+/// Reads an address with its port; one of IPv6 alone has the port 0.
 fn tagged_address(text: &str) -> Result<ServiceAddress, Failure> {
     if text.parse::<std::net::Ipv6Addr>().is_ok() {
         return Ok(ServiceAddress { address: text.to_owned(), port: 0 });
     }
-    let (address, port) = match text.rsplit_once(':') {
-        Some((address, port)) => (address, port.parse().map_err(|_| port)),
-        None => (text, Ok(0)),
-    };
-    let port = port.map_err(|port| {
-        let why = format!("strconv.Atoi: parsing {port:?}: invalid syntax");
-        failure(format!("Invalid Tagged Address: {why}"))
-    })?;
+    let invalid = |why: String| failure(format!("Invalid Tagged Address: {why}"));
+    let (address, port) = text
+        .rsplit_once(':')
+        .ok_or_else(|| invalid(format!("address {text}: missing port in address")))?;
+    let port = port
+        .parse()
+        .map_err(|_| invalid(format!("strconv.Atoi: parsing {port:?}: invalid syntax")))?;
     let address = address.trim_start_matches('[').trim_end_matches(']').to_owned();
     Ok(ServiceAddress { address, port })
 }
@@ -123,7 +125,7 @@ impl Verb for Register {
         let named = call.given.text("name").is_some_and(|name| !name.is_empty());
         let services = match (named, call.args.is_empty()) {
             (true, true) => vec![from_flags(call)?],
-            (false, false) => from_files(&call.args)?,
+            (false, false) => from_files(call)?,
             (true, false) => {
                 return Err(failure("Service registration requires arguments or -id, not both."));
             }
@@ -156,7 +158,7 @@ impl Verb for Deregister {
             (Some(id), true) => vec![id],
             (None, false) => {
                 let id = |s: ServiceDefinition| if s.id.is_empty() { s.name } else { s.id };
-                from_files(&call.args)?.into_iter().map(id).collect()
+                from_files(call)?.into_iter().map(id).collect()
             }
             (Some(_), false) => {
                 return Err(failure("Service deregistration requires arguments or -id, not both."));

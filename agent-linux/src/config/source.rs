@@ -140,9 +140,9 @@ impl Sources {
 /// # Errors
 ///
 /// [`Error`] naming the file and key.
-pub fn services(path: &Path) -> Result<Vec<ServiceDefinition>, Error> {
+pub fn services(path: &Path, warnings: &mut Vec<String>) -> Result<Vec<ServiceDefinition>, Error> {
     let sources = Sources { paths: vec![path.to_owned()], ..Sources::default() };
-    let layer = sources.read(&mut Vec::new())?;
+    let layer = sources.read(warnings)?;
     let found = layer.entries.get("services").and_then(|entry| entry.value.as_array().cloned());
     let read = |value| ServiceDefinition::from_json(value).expect("the layer was checked");
     Ok(found.unwrap_or_default().into_iter().map(read).collect())

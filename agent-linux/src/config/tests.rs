@@ -139,7 +139,8 @@ fn faults_name_file_and_key() {
         let fault = resolve(sources).unwrap_err();
         assert!(fault.contains(want) && fault.contains(path.to_str().unwrap()), "{text}: {fault}");
     }
-    let fault = source::services(&dir.0.join("nosuch.json")).unwrap_err().to_string();
+    let fault =
+        source::services(&dir.0.join("nosuch.json"), &mut Vec::new()).unwrap_err().to_string();
     assert!(fault.ends_with("nosuch.json: no such file or directory"), "{fault}");
 }
 

@@ -61,6 +61,11 @@ pub(super) struct Secure {
 }
 
 impl Secure {
+    /// Tells whether files are named, which are looked at even where TLS is not spoken.
+    pub(super) fn has_files(&self) -> bool {
+        [&self.ca_file, &self.ca_path, &self.cert_file, &self.key_file].iter().any(|f| f.is_some())
+    }
+
     /// Reads the files.
     pub(super) fn build(&self) -> Result<Arc<ClientConfig>, Error> {
         let path = |text: &Option<String>| text.as_deref().map(Path::new).map(Path::to_owned);
@@ -79,6 +84,9 @@ impl Secure {
             .and_then(client_with);
         config.map_err(|error| {
             Error::Settings(match error {
+                tls::Error::Authorities(why) if ca_file.is_none() => {
+                    format!("Error loading CA Path: {why}")
+                }
                 tls::Error::Authorities(why) => format!("Error loading CA File: {why}"),
                 tls::Error::Pair(why) | tls::Error::Settings(why) => why,
             })
