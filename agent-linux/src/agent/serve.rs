@@ -1,5 +1,5 @@
-//! Serves requests to this very agent: what is about services and checks goes to [`Local`], what is
-//! about the pool to gossip, the rest is answered here.
+//! Serves requests to this very agent: what is about services and checks goes to
+//! [`Local`](super::local::Local), what is about the pool to gossip, the rest is answered here.
 
 use super::describe::describe;
 use super::measure::measure;
