@@ -157,7 +157,6 @@ pub struct Pool {
     event_armed: bool,
     /// Whether somebody was heard since the last probe started.
     heard: bool,
-    probe_failed: bool,
     refusal_told: Option<Instant>,
     scratch: Vec<u8>,
 }
@@ -222,7 +221,6 @@ impl Pool {
             verify_armed: false,
             event_armed: false,
             heard: false,
-            probe_failed: false,
             refusal_told: None,
             scratch: Vec::new(),
         };

@@ -62,6 +62,15 @@ impl<T> Timers<T> {
         self.heap.pop().map(|Reverse(entry)| entry.what)
     }
 
+    /// Takes a timer that `wanted` wants, due or not.
+    pub(super) fn take(&mut self, wanted: impl Fn(&T) -> bool) -> Option<T> {
+        let mut entries = core::mem::take(&mut self.heap).into_vec();
+        let found = entries.iter().position(|Reverse(entry)| wanted(&entry.what));
+        let taken = found.map(|at| entries.swap_remove(at).0.what);
+        self.heap = entries.into();
+        taken
+    }
+
     /// Puts off every timer due at `now` by what `delay` says for it, keeping their order.
     pub(super) fn postpone(&mut self, now: Instant, delay: impl Fn(&T) -> Duration) {
         let entries = core::mem::take(&mut self.heap).into_vec();
@@ -92,5 +101,17 @@ mod tests {
         assert_eq!(timers.take_due(at(7)), None);
         assert_eq!([(); 3].map(|()| timers.take_due(at(9))), [Some('b'), Some('c'), Some('d')]);
         assert!(timers.next().is_none());
+    }
+
+    #[test]
+    fn a_timer_can_be_taken_before_it_is_due() {
+        let at = Instant::from_micros;
+        let mut timers = Timers::new();
+        for (when, what) in [(3, 'c'), (1, 'a'), (2, 'b')] {
+            timers.arm(at(when), what);
+        }
+        assert_eq!(timers.take(|what| *what == 'a'), Some('a'));
+        assert_eq!(timers.take(|what| *what == 'a'), None);
+        assert_eq!([(); 3].map(|()| timers.take_due(at(9))), [Some('b'), Some('c'), None]);
     }
 }

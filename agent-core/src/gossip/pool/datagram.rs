@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
+use super::effects::Ping;
 use super::{FOCA_BYTES_MAX, Phase, Pool};
 use crate::gossip::Refusal;
 use crate::gossip::codec;
@@ -10,7 +11,7 @@ use crate::gossip::identity::Identity;
 use crate::gossip::news::News;
 use crate::gossip::roster::Verdict;
 use crate::time::Instant;
-use crate::wire::packet::{Emitter, Message, Packet, State, Update};
+use crate::wire::packet::{Emitter, Header, Message, Packet, State, Update};
 
 /// Most updates that wait to be gossiped on. What comes on top is applied and not passed on; an
 /// exchange makes up for it, here and wherever else it was missed.
@@ -80,14 +81,24 @@ impl Pool {
         for item in news.iter().filter(|item| item.is_departure()) {
             self.handle_news(now, source, item);
         }
-        if let Message::Ack(number) = packet.header.message {
-            self.measure(now, source, number, &news);
+        let answered = self.answered(&packet.header);
+        if let Some(ping) = answered {
+            self.measure(now, ping, &news);
         }
         self.feed_foca(now, &packet, trusted);
+        if answered.is_some() {
+            self.end_probe(&source);
+        }
         for item in news.iter().filter(|item| !item.is_departure()) {
             self.handle_news(now, source, item);
         }
         self.settle(now);
+    }
+
+    /// Tells which probe a datagram answers: that under way, once.
+    fn answered(&mut self, header: &Header) -> Option<Ping> {
+        let Message::Ack(number) = header.message else { return None };
+        self.effects.ping.take_if(|ping| ping.to == header.source && ping.number == number)
     }
 
     /// Applies a claim about another member to our table; whoever refutes is no longer suspect.

@@ -3,15 +3,12 @@
 use super::effects::Ping;
 use super::{Coordinate, Meta, Pool, Status};
 use crate::gossip::config::Kind;
-use crate::gossip::identity::Identity;
 use crate::gossip::news::News;
 use crate::time::Instant;
 
 impl Pool {
     /// Learns from the answer to a probe how far its sender is, if it says where it is.
-    pub(super) fn measure(&mut self, now: Instant, from: Identity, number: u8, news: &[News<'_>]) {
-        let asked = |ping: &Ping| ping.to == from && ping.number == number;
-        let Some(ping) = self.effects.ping.take_if(|ping| asked(ping)) else { return };
+    pub(super) fn measure(&mut self, now: Instant, ping: Ping, news: &[News<'_>]) {
         let place = news.iter().find_map(|item| match item {
             News::Coordinate(place) => Some(place),
             News::Meta { .. }
@@ -24,10 +21,10 @@ impl Pool {
         });
         let (Some(place), true) = (place, self.config.coordinates) else { return };
         let rtt = now.since(ping.at).micros() as f64 / 1.0e6;
-        self.vivaldi.observe(from.node, place, rtt);
+        self.vivaldi.observe(ping.to.node, place, rtt);
         self.effects.place = Some(*self.vivaldi.place());
         if self.config.kind == Kind::Wan {
-            self.places.insert(from.node, *place);
+            self.places.insert(ping.to.node, *place);
         }
     }
 

@@ -106,13 +106,11 @@ impl Pool {
 
     fn probe(&mut self, timer: foca::Timer<Identity>) {
         let starts = matches!(timer, foca::Timer::ProbeRandomMember(_));
-        self.probe_failed = false;
         let result = self.foca.handle_timer(timer, &mut self.effects);
         self.count(result);
         if starts {
-            self.probe_failed =
-                self.effects.notes.iter().any(|note| matches!(note, Note::ProbeFailed));
-            if !self.probe_failed {
+            let failed = self.effects.notes.iter().any(|note| matches!(note, Note::ProbeFailed));
+            if !failed {
                 self.awareness.improve();
             } else {
                 self.stats.probes_failed += 1;
@@ -122,6 +120,18 @@ impl Pool {
                 }
             }
             self.heard = false;
+        }
+    }
+
+    /// Ends the probe of a member that answered: foca looks for that at the probe's time-out, which
+    /// would wake the driver for nothing.
+    pub(super) fn end_probe(&mut self, identity: &Identity) {
+        let is_its_timeout = |due: &Due| {
+            matches!(due, Due::Probe(foca::Timer::SendIndirectProbe { probed_id, .. })
+                if probed_id == identity)
+        };
+        if let Some(Due::Probe(timer)) = self.effects.timers.take(is_its_timeout) {
+            self.probe(timer);
         }
     }
 
