@@ -2,7 +2,7 @@
 //! it does about what the engine tells, `view` what others are shown of the pool.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant as Clock, SystemTime, UNIX_EPOCH};
@@ -10,10 +10,13 @@ use std::time::{Instant as Clock, SystemTime, UNIX_EPOCH};
 use agent_core::gossip::seal::{DATAGRAM_BYTES_MAX, Opened};
 use agent_core::gossip::{EVENTS_MAX, Pool, UserEvent};
 use agent_core::time::Instant;
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinSet;
 
+use super::alarm::{self, Alarm};
 use super::engine::{Engine, Told};
 use super::keyring::{self, Questions, Seal};
 use super::partial::{self, Partial};
@@ -48,7 +51,7 @@ pub(super) struct Inner {
     pub(super) seal: Option<Seal>,
     pub(super) questions: Questions,
     engine: Mutex<Engine>,
-    socket: UdpSocket,
+    socket: AsyncFd<UdpSocket>,
     origin: Clock,
     /// Rings when the driver should look at the pool again.
     wake: Notify,
@@ -88,7 +91,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 pub(super) async fn start(options: Options) -> io::Result<Arc<Inner>> {
     let (socket, listener) = bind(options.bind).await?;
-    let local_addr = socket.local_addr()?;
+    let local_addr = listener.local_addr()?;
+    let alarm = Alarm::new()?;
     let mut advertise = options.advertise;
     if advertise.port() == 0 {
         advertise.set_port(local_addr.port());
@@ -141,7 +145,7 @@ pub(super) async fn start(options: Options) -> io::Result<Arc<Inner>> {
     // Serf counts the agent itself, too.
     metrics::SERF_MEMBER_JOIN.count();
     inner.save_snapshot();
-    inner.spawn_all(listener, back);
+    inner.spawn_all(listener, alarm, back);
     Ok(inner)
 }
 
@@ -162,12 +166,15 @@ fn engine(
 }
 
 /// Binds UDP and TCP to one port.
-async fn bind(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
+async fn bind(address: SocketAddr) -> io::Result<(AsyncFd<UdpSocket>, TcpListener)> {
     let mut attempt = 1;
     loop {
         let listener = TcpListener::bind(address).await?;
-        match UdpSocket::bind(listener.local_addr()?).await {
-            Ok(socket) => return Ok((socket, listener)),
+        match UdpSocket::bind(listener.local_addr()?) {
+            Ok(socket) => {
+                socket.set_nonblocking(true)?;
+                return Ok((alarm::watch(socket)?, listener));
+            }
             Err(error) if address.port() != 0 || attempt >= BIND_ATTEMPTS => return Err(error),
             Err(_) => attempt += 1,
         }
@@ -191,32 +198,23 @@ fn seed(node: u64, address: SocketAddr) -> u64 {
 }
 
 /// Drives the pool until it is stopped.
-async fn run(inner: Arc<Inner>) {
+async fn run(inner: Arc<Inner>, mut alarm: Alarm) {
     let mut stopped = inner.stopped.subscribe();
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX + 1];
-    // Sends never wait; this waits once, so that the first of them finds a registered socket.
-    if let Err(error) = inner.socket.writable().await {
-        tracing::warn!(%error, "socket not writable");
-    }
     loop {
         inner.flush(&mut buffer);
         let due = lock(&inner.engine).poll_timeout().map(|(at, _)| at);
         let until = due.map(|at| inner.origin + std::time::Duration::from_micros(at.micros()));
-        let sleep = async {
-            match until {
-                Some(at) => tokio::time::sleep_until(at.into()).await,
-                None => std::future::pending().await,
-            }
-        };
+        alarm.set(until);
         tokio::select! {
             biased;
             _ = stopped.wait_for(|stopped| *stopped) => return,
             readable = inner.socket.readable() => match readable {
-                Ok(()) => inner.read(&mut buffer),
+                Ok(_) => inner.read(&mut buffer),
                 Err(error) => tracing::warn!(%error, "socket not readable"),
             },
             () = inner.wake.notified() => {}
-            () = sleep => {}
+            () = alarm.ring() => {}
         }
         // Also after a turn of datagrams: a flood must not hold up the clock.
         let now = inner.now();
@@ -230,8 +228,8 @@ impl Inner {
     }
 
     /// Starts the tasks; `back` are members of before a restart.
-    fn spawn_all(self: &Arc<Self>, listener: TcpListener, back: Vec<SocketAddr>) {
-        self.spawn(run(Arc::clone(self)));
+    fn spawn_all(self: &Arc<Self>, listener: TcpListener, alarm: Alarm, back: Vec<SocketAddr>) {
+        self.spawn(run(Arc::clone(self), alarm));
         if self.is_leaf() {
             // Nobody opens streams to a leaf.
             drop(listener);
@@ -285,7 +283,7 @@ impl Inner {
     /// Reads what the socket holds, up to a turn's worth.
     fn read(&self, buffer: &mut [u8]) {
         for _ in 0..DATAGRAMS_PER_TURN {
-            match self.socket.try_recv_from(buffer) {
+            match self.socket.try_io(Interest::READABLE, |socket| socket.recv_from(buffer)) {
                 Ok((len, from)) => {
                     metrics::MEMBERLIST_UDP_RECEIVED.add(len as u64);
                     self.receive(from, &mut buffer[..len]);
@@ -321,7 +319,7 @@ impl Inner {
 
     /// Sends bytes as they are. A full socket or a dead route loses datagrams, as networks do.
     pub(super) fn send(&self, bytes: &[u8], to: SocketAddr) {
-        match self.socket.try_send_to(bytes, to) {
+        match self.socket.get_ref().send_to(bytes, to) {
             Ok(sent) => metrics::MEMBERLIST_UDP_SENT.add(sent as u64),
             Err(error) => tracing::trace!(%error, %to, "send failed"),
         }

@@ -4,6 +4,7 @@
 //! Gossip      the handle: start, join, leave, members, subscribe
 //! engine      a full member, or a leaf
 //! partial     the leaf: how it gets in, and back
+//! alarm       the driver's timer
 //! driver      one task: datagrams in, due times, datagrams and events out
 //! stream      push/pull over TCP, both sides, with limits of time and size
 //! keyring     sealing, the keyring's file, questions about keys to the whole pool
@@ -26,6 +27,7 @@ pub use keyring::{Keys, Report as KeyReport, key};
 
 use driver::Inner;
 
+mod alarm;
 mod driver;
 mod engine;
 mod keyring;
