@@ -33,6 +33,9 @@ const CONNECTIONS: usize = 1_000;
 /// Most bytes of a blocking query that waits, its connection included.
 const WATCHER_BYTES_MAX: i64 = 4 * 1024;
 
+/// Most bytes of one that waits at a client agent, which has passed it on to a server.
+const PASSED_ON_BYTES_MAX: i64 = 4 * 1024;
+
 /// Most bytes of a connection between two HTTP requests.
 const KEPT_BYTES_MAX: i64 = 2 * 1024;
 
@@ -106,18 +109,23 @@ impl Drop for Edge {
     }
 }
 
-/// Starts an edge; tells where it listens.
-fn edge() -> (SocketAddr, Edge) {
+/// Starts an edge of a server, or of a client of the server at `server`; tells where it listens.
+fn edge(server: Option<SocketAddr>) -> (SocketAddr, Edge) {
     let (tell, told) = std::sync::mpsc::channel();
     let (stop, stopped) = watch::channel(false);
     let thread = std::thread::spawn(move || {
         let runtime = runtime(2);
         runtime.block_on(async {
-            let store = Arc::new(Store::new());
-            let raft = support::solo::raft(&store).await;
             let router = Router::new("dc1".into(), route::Settings::default());
             let settings = endpoint::Settings::default();
-            let endpoint = Endpoint::server("dc1".into(), store, raft, router, settings);
+            let endpoint = if let Some(server) = server {
+                router.set_servers(vec![server]);
+                Endpoint::client("dc1".into(), router, settings)
+            } else {
+                let store = Arc::new(Store::new());
+                let raft = support::solo::raft(&store).await;
+                Endpoint::server("dc1".into(), store, raft, router, settings)
+            };
             let mut settings = Settings::new("dc1", "one");
             settings.server = true;
             settings.connections_per_client_max.set(0);
@@ -187,7 +195,7 @@ const FIELDS: &str = "Host: 127.0.0.1:8500\r\nUser-Agent: Go-http-client/1.1\r\n
 #[test]
 fn a_query_that_waits_costs_little() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let (at, _edge) = edge();
+    let (at, _edge) = edge(None);
     let mut first = TcpStream::connect(at).unwrap();
     send(&mut first, &format!("PUT /v1/kv/k HTTP/1.1\r\n{FIELDS}Content-Length: 1\r\n\r\nx"));
     answer(&mut first, "true");
@@ -212,10 +220,56 @@ fn a_query_that_waits_costs_little() {
     assert!(cost <= WATCHER_BYTES_MAX, "{cost} bytes for a query that waits");
 }
 
+/// Takes requests and answers none of them: a server of which the client's part is measured.
+/// Tells where it listens and counts what it took.
+fn silent_server() -> (SocketAddr, Arc<AtomicI64>) {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let at = listener.local_addr().unwrap();
+    let taken = Arc::new(AtomicI64::new(0));
+    let count = Arc::clone(&taken);
+    std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut stream = std::io::BufReader::new(stream);
+        let (mut channel, mut head, mut body) = ([0], [0; HEADER_BYTES], [0; 2048]);
+        stream.read_exact(&mut channel).unwrap();
+        while stream.read_exact(&mut head).is_ok() {
+            let header = Header::parse(&head, body.len() as u32).unwrap();
+            stream.read_exact(&mut body[..header.length as usize]).unwrap();
+            count.fetch_add(i64::from(header.kind == FrameKind::Request), Ordering::SeqCst);
+        }
+    });
+    (at, taken)
+}
+
+#[test]
+fn a_query_that_waits_at_a_client_costs_little() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (server, taken) = silent_server();
+    let (at, _edge) = edge(Some(server));
+    let asked = Cell::new(0);
+    let cost = each(
+        |socket| {
+            let path = "/v1/health/service/web?passing&index=7&wait=10m";
+            send(socket, &format!("GET {path} HTTP/1.1\r\n{FIELDS}\r\n"));
+            asked.set(asked.get() + 1);
+        },
+        at,
+        || {
+            eventually(PATIENCE, "all queries wait", || match taken.load(Ordering::SeqCst) {
+                count if count >= asked.get() => Ok(()),
+                count => Err(format!("{count} of {}", asked.get())),
+            });
+        },
+    );
+    println!("a query that waits at a client: {cost} bytes");
+    assert!(cost > 300, "{cost} bytes cannot hold it: nothing was measured");
+    assert!(cost <= PASSED_ON_BYTES_MAX, "{cost} bytes for a query that waits at a client");
+}
+
 #[test]
 fn a_connection_between_requests_costs_little() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let (at, _edge) = edge();
+    let (at, _edge) = edge(None);
     let cost = each(
         |socket| {
             send(socket, &format!("GET /v1/status/leader HTTP/1.1\r\n{FIELDS}\r\n"));
