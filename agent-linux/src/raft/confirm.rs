@@ -4,10 +4,11 @@
 //! been replaced before that read came but after the round began. One read alone goes at once.
 
 use super::entry::Types;
+use super::parcel::{Waiter, deliver};
 use super::timing::Timing;
 use agent_core::model::request::{Error, Kind};
 use openraft::error::{CheckIsLeaderError, RaftError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 /// Reads that wait for a round; further ones wait for room.
 const QUEUE_MAX: usize = 1024;
@@ -15,11 +16,11 @@ const QUEUE_MAX: usize = 1024;
 /// Reads that one round confirms.
 const ROUND_MAX: usize = 1024;
 
-type Answer = oneshot::Sender<Result<(), Error>>;
+type Reader = Waiter<Result<(), Error>>;
 
 /// The way to a confirmation.
 #[derive(Clone)]
-pub(super) struct Confirmer(mpsc::Sender<Answer>);
+pub(super) struct Confirmer(mpsc::Sender<Reader>);
 
 impl Confirmer {
     /// Starts the task that asks; it ends with the last confirmer.
@@ -30,7 +31,8 @@ impl Confirmer {
     }
 
     /// Waits until a round that began after this call has confirmed that this server leads, and
-    /// the state machine has caught up with it.
+    /// the state machine has caught up with it. That takes two rounds at most, each of which has
+    /// [`Timing::commit`].
     ///
     /// # Errors
     ///
@@ -38,13 +40,13 @@ impl Confirmer {
     /// raft has stopped.
     pub(super) async fn confirm(&self) -> Result<(), Error> {
         let stopped = || Error::with(Kind::Failed, "raft has stopped");
-        let (answer, answered) = oneshot::channel();
-        self.0.send(answer).await.map_err(|_| stopped())?;
+        let (reader, answered) = Waiter::new();
+        self.0.send(reader).await.map_err(|_| stopped())?;
         answered.await.unwrap_or_else(|_| Err(stopped()))
     }
 }
 
-async fn ask(raft: openraft::Raft<Types>, mut waiting: mpsc::Receiver<Answer>, timing: Timing) {
+async fn ask(raft: openraft::Raft<Types>, mut waiting: mpsc::Receiver<Reader>, timing: Timing) {
     let mut readers = Vec::new();
     while waiting.recv_many(&mut readers, ROUND_MAX).await > 0 {
         let round = tokio::time::timeout(timing.commit, raft.ensure_linearizable());
@@ -56,9 +58,6 @@ async fn ask(raft: openraft::Raft<Types>, mut waiting: mpsc::Receiver<Answer>, t
             | Err(_) => Err(Error::new(Kind::NoLeader)),
             Ok(Err(RaftError::Fatal(fatal))) => Err(Error::with(Kind::Failed, fatal.to_string())),
         };
-        for reader in readers.drain(..) {
-            // A read that gave up needs no answer.
-            let _ = reader.send(confirmed.clone());
-        }
+        deliver(readers.drain(..).map(|reader| (reader, confirmed.clone())));
     }
 }

@@ -6,6 +6,7 @@
 //! recover       another configuration from an operator's peers.json
 //! answer stats  calls of peers · `info`
 //! propose       group commit: commands proposed together share one entry
+//! parcel        answers for many, one wake-up a thread
 //! confirm       reads after a quorum has confirmed the leader, many by one round
 //! member        bootstrap, add (learner first), remove
 //! leadership    who leads, by promises and not by memory; snapshots by volume
@@ -46,6 +47,7 @@ mod log;
 mod machine;
 mod member;
 mod network;
+mod parcel;
 mod propose;
 mod recover;
 mod snapshot;
@@ -302,10 +304,9 @@ impl Raft {
     pub async fn read_index(&self) -> Result<(), request::Error> {
         let watch = Stopwatch::start();
         metrics::RAFT_VERIFY_LEADER.count();
-        let checked = tokio::time::timeout(self.node.timing.commit, self.node.confirmer.confirm());
-        let checked = checked.await;
+        let checked = self.node.confirmer.confirm().await;
         watch.stop(&metrics::RPC_CONSISTENT_READ);
-        checked.unwrap_or_else(|_| Err(request::Error::new(Kind::NoLeader)))
+        checked
     }
 
     /// The same by the leader's lease, which costs no message; when it has just run out (a stalled

@@ -3,16 +3,23 @@
 //!
 //! While an entry is on its way, further commands gather for the next. One command alone goes at
 //! once.
+//!
+//! Time is kept for an entry, not for each command: to set a timer on a thread that has no other
+//! takes a call to the kernel.
 
 use super::entry::{Answers, Batch, Types};
+use super::parcel::{Waiter, deliver};
 use super::timing::Timing;
 use crate::metrics::{self, Stopwatch};
 use agent_core::model::request::{Error, Kind, Reply};
 use bytes::Bytes;
 use openraft::error::{ClientWriteError, RaftError};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Commands that wait for an entry; further proposers wait for room.
 const QUEUE_MAX: usize = 1024;
@@ -33,7 +40,9 @@ pub(super) type Applied = Result<Reply, Error>;
 /// A command and who waits for its answer.
 struct Proposal {
     command: Bytes,
-    answer: oneshot::Sender<Result<Applied, Error>>,
+    waiter: Waiter<Result<Applied, Error>>,
+    /// Until when it may wait for an entry. That entry may take as long again.
+    deadline: Instant,
 }
 
 /// The way into the log.
@@ -47,15 +56,16 @@ impl Proposer {
     /// Starts the task that gathers; it ends with the last proposer.
     pub(super) fn start(raft: openraft::Raft<Types>, timing: Timing) -> Self {
         let (queue, proposals) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(gather(raft, proposals));
+        tokio::spawn(gather(raft, proposals, timing));
         Self { queue, timing }
     }
 
     /// Proposes a command and waits until it is applied here.
     pub(super) async fn propose(&self, command: Bytes) -> Result<Applied, Error> {
-        let (answer, answered) = oneshot::channel();
-        let queued =
-            self.queue.send_timeout(Proposal { command, answer }, self.timing.commit).await;
+        let (waiter, answered) = Waiter::new();
+        let deadline = Instant::now() + self.timing.commit;
+        let proposal = Proposal { command, waiter, deadline };
+        let queued = self.queue.send_timeout(proposal, self.timing.commit).await;
         match queued {
             Ok(()) => {}
             Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
@@ -65,18 +75,27 @@ impl Proposer {
                 return Err(Error::with(Kind::Failed, "raft has stopped"));
             }
         }
-        match tokio::time::timeout(self.timing.commit, answered).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(Error::with(Kind::Unknown, "raft stopped before the answer")),
-            Err(_) => Err(Error::with(Kind::Unknown, "timed out waiting for a quorum of servers")),
-        }
+        let stopped = |_| Err(Error::with(Kind::Unknown, "raft stopped before the answer"));
+        answered.await.unwrap_or_else(stopped)
     }
 }
 
-async fn gather(raft: openraft::Raft<Types>, mut proposals: mpsc::Receiver<Proposal>) {
+async fn gather(
+    raft: openraft::Raft<Types>,
+    mut proposals: mpsc::Receiver<Proposal>,
+    timing: Timing,
+) {
     let in_flight = Arc::new(Semaphore::new(ENTRIES_IN_FLIGHT));
     while let Some(first) = proposals.recv().await {
-        let Ok(permit) = Arc::clone(&in_flight).acquire_owned().await else { return };
+        let room = Arc::clone(&in_flight).acquire_owned();
+        let permit = match timeout_at(first.deadline, room).await {
+            Ok(Ok(permit)) => permit,
+            Ok(Err(_)) => return,
+            Err(_) => {
+                deliver([(first.waiter, Err(late()))]);
+                continue;
+            }
+        };
         let mut bytes = first.command.len();
         let mut batch = vec![first];
         while batch.len() < BATCH_MAX
@@ -87,39 +106,49 @@ async fn gather(raft: openraft::Raft<Types>, mut proposals: mpsc::Receiver<Propo
             batch.push(next);
         }
         // Whoever gave up while waiting is not proposed for.
-        batch.retain(|proposal| !proposal.answer.is_closed());
+        batch.retain(|proposal| !proposal.waiter.is_gone());
         if !batch.is_empty() {
-            tokio::spawn(write(raft.clone(), batch, permit));
+            tokio::spawn(write(raft.clone(), batch, permit, timing.commit));
         }
     }
 }
 
-/// Writes one entry and hands out the answers.
+/// What came of a command that took too long: it may be committed yet.
+fn late() -> Error {
+    Error::with(Kind::Unknown, "timed out waiting for a quorum of servers")
+}
+
+/// Writes one entry and hands out the answers, after `patience` at the latest. The place of the
+/// entry is given back once it is known what came of it.
 async fn write(
     raft: openraft::Raft<Types>,
     proposals: Vec<Proposal>,
     permit: OwnedSemaphorePermit,
+    patience: Duration,
 ) {
     let logged = Arc::new(AtomicBool::new(false));
     let commands = proposals.iter().map(|proposal| proposal.command.clone()).collect();
     let batch = Batch { commands, logged: Some(Arc::clone(&logged)) };
+    let waiters = proposals.into_iter().map(|proposal| proposal.waiter);
     let watch = Stopwatch::start();
-    let result = raft.client_write(batch).await;
+    let mut writing = pin!(raft.client_write(batch));
+    let Ok(result) = timeout(patience, writing.as_mut()).await else {
+        deliver(waiters.map(|waiter| (waiter, Err(late()))));
+        // Whoever it was for has been answered.
+        let _ = writing.await;
+        return drop(permit);
+    };
     watch.stop(&metrics::RAFT_COMMIT_TIME);
     drop(permit);
-    let error = match result {
+    match result {
         Ok(response) => {
             let Answers(answers) = response.data;
-            for (proposal, answer) in proposals.into_iter().zip(answers) {
-                // A proposer that gave up needs no answer.
-                let _ = proposal.answer.send(Ok(answer));
-            }
-            return;
+            deliver(waiters.zip(answers.into_iter().map(Ok)));
         }
-        Err(error) => failure(&error, logged.load(Ordering::Acquire)),
-    };
-    for proposal in proposals {
-        let _ = proposal.answer.send(Err(error.clone()));
+        Err(error) => {
+            let error = failure(&error, logged.load(Ordering::Acquire));
+            deliver(waiters.map(|waiter| (waiter, Err(error.clone()))));
+        }
     }
 }
 
