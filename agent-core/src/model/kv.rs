@@ -12,6 +12,7 @@ pub struct Entry {
     /// The key: UTF-8, not empty, no leading `/` over HTTP.
     pub key: String,
     /// Any bytes, at most `kv_max_value_size` (512 KiB).
+    #[serde(with = "super::bytes")]
     pub value: Vec<u8>,
     /// The client's own 64 bits.
     pub flags: u64,
@@ -73,6 +74,7 @@ pub struct Put {
     /// The key.
     pub key: String,
     /// The value.
+    #[serde(with = "super::bytes")]
     pub value: Vec<u8>,
     /// The client's own 64 bits.
     pub flags: u64,

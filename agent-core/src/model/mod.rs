@@ -8,6 +8,7 @@
 //! autopilot                           how the leader looks after the servers
 //! catalog health status operator txn  subjects that read or write rows of others
 //! snapshot                            the state as a whole
+//! bytes      values and frames in one piece
 //! ```
 //!
 //! All of these travel in postcard, which is positional: fields and variants are only ever
@@ -16,6 +17,7 @@
 //! Consul's JSON forms live at the edge, in `agent-linux/src/http`.
 
 pub mod autopilot;
+mod bytes;
 pub mod catalog;
 pub mod check;
 pub mod command;

@@ -34,6 +34,7 @@ pub struct Part {
     /// Their place, counted from 0.
     pub number: u64,
     /// The rows.
+    #[serde(with = "super::bytes")]
     pub frames: Vec<u8>,
 }
 
@@ -66,7 +67,7 @@ pub enum Reply {
     /// A state was taken.
     Taken(Taken),
     /// The next frames; none after the last.
-    Part(Vec<u8>),
+    Part(#[serde(with = "super::bytes")] Vec<u8>),
 }
 
 /// What a taken state is of.
