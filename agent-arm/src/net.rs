@@ -252,7 +252,7 @@ mod tests {
 
         fn seen(&self) -> Option<Status> {
             let mut members = self.member.members();
-            members.find(|member| member.meta.name == "board").map(|member| member.status)
+            members.find(|member| member.name == "board").map(|member| member.status)
         }
 
         fn saw(&self, event: &Event<'static>) -> bool {

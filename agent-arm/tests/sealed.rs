@@ -107,7 +107,7 @@ impl World {
 
     fn seen(&self) -> Option<Status> {
         let mut members = self.member.members();
-        members.find(|member| member.meta.name == "board").map(|member| member.status)
+        members.find(|member| member.name == "board").map(|member| member.status)
     }
 }
 

@@ -49,7 +49,7 @@ impl Flooded {
 
     fn shows_honest(&self) -> bool {
         let mut members = self.pool.members();
-        members.any(|member| member.meta.name == "node2" && member.status == Status::Alive)
+        members.any(|member| member.name == "node2" && member.status == Status::Alive)
     }
 
     fn tell(&mut self, from: Identity, news: &News<'_>) {

@@ -175,7 +175,7 @@ impl Wire {
 
     fn together(&self) -> bool {
         let mut members = self.pool.members();
-        let shown = members.any(|one| one.meta.name == "leaf" && one.status == Status::Alive);
+        let shown = members.any(|one| one.name == "leaf" && one.status == Status::Alive);
         shown && self.leaf.contacts().any(|one| one == self.pool.identity())
     }
 }

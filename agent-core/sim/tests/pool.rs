@@ -56,7 +56,7 @@ fn a_restarted_member_is_alive_again_with_its_new_metadata() {
     world.until(SECOND.times(40), "return", World::converged);
     let fresh = |w: &World| {
         w.full().all(|node| {
-            w.nodes[node].pool().members().any(|m| m.meta.name == "node7" && m.meta.raft_id == 99)
+            w.nodes[node].pool().members().any(|m| m.name == "node7" && m.meta().raft_id == 99)
         })
     };
     world.until(SECOND.times(5), "metadata", fresh);
@@ -194,7 +194,7 @@ fn of_two_live_nodes_with_one_name_the_elder_keeps_it_until_it_is_gone() {
     world.run(SECOND.times(40));
     let owner = |w: &World, node: usize| {
         let mut members = w.nodes[node].pool().members();
-        members.find(|m| m.meta.name == "node3").map(|m| m.identity.address.socket())
+        members.find(|m| m.name == "node3").map(|m| m.identity.address.socket())
     };
     for node in [0, 1, 2, 4, 5] {
         assert_eq!(owner(&world, node), Some(address(3)), "seen by {node}");
@@ -219,7 +219,7 @@ fn a_node_that_moves_is_one_member_at_its_new_address() {
     let there = |w: &World, node: usize| {
         let mut members = w.nodes[node].pool().members();
         members.any(|m| {
-            m.meta.name == "node3"
+            m.name == "node3"
                 && m.identity.address.socket() == address(6)
                 && m.status == Status::Alive
         })

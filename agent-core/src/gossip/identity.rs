@@ -44,6 +44,9 @@ impl fmt::Debug for Address {
 }
 
 /// A member's compact identity: 19 bytes on the wire with IPv4, 31 with IPv6, 32 in memory.
+///
+/// Aligned to four bytes, not eight: full members hold two of each member, with few bytes behind.
+#[repr(Rust, packed(4))]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Identity {
     /// Where the member listens for datagrams and streams.
@@ -54,7 +57,7 @@ pub struct Identity {
     pub node: u64,
 }
 
-const _: () = assert!(size_of::<Identity>() == 32);
+const _: () = assert!(size_of::<Identity>() == 32 && align_of::<Identity>() == 4);
 
 impl Identity {
     /// Names a node's current life at an address.

@@ -155,6 +155,12 @@ impl fmt::Display for Error {
 #[cfg(feature = "alloc")]
 impl core::error::Error for Error {}
 
+/// Tells the name in encoded metadata, without parsing the rest.
+#[cfg(feature = "alloc")]
+pub(super) fn name(encoded: &[u8]) -> Option<&str> {
+    postcard::take_from_bytes(encoded).ok().map(|(name, _)| name)
+}
+
 #[cfg(feature = "alloc")]
 impl Meta {
     /// Describes a full member that is a client, without tags.

@@ -40,10 +40,10 @@ use super::event::Events;
 use super::identity::Identity;
 use super::meta::{self, Meta};
 use super::news::{COORDINATE_BYTES, Departure, News, Stamp};
-use super::roster::{Record, Roster};
+use super::roster::Roster;
 use super::suspicion::{Suspicions, Terms};
 use super::vivaldi::Vivaldi;
-use super::{Event, Reason, Refusal, Status, Transmit};
+use super::{Event, Reason, Refusal, Role, Status, Transmit};
 use crate::rand::Rng;
 use crate::time::{Duration, Instant};
 use crate::wire::packet::PACKET_BYTES_MAX;
@@ -116,8 +116,18 @@ pub struct MemberView<'a> {
     pub identity: &'a Identity,
     /// How it does.
     pub status: Status,
-    /// What it tells about itself.
-    pub meta: &'a Meta,
+    /// Its name.
+    pub name: &'a str,
+    /// Server or client.
+    pub role: Role,
+    pub(super) encoded: &'a [u8],
+}
+
+impl MemberView<'_> {
+    /// Tells what it tells about itself; decoded on every call.
+    pub fn meta(&self) -> Meta {
+        Meta::parse(self.encoded).expect("metadata is checked before it is kept")
+    }
 }
 
 /// No member is shown under the name given.
@@ -268,13 +278,14 @@ impl Pool {
             Phase::Leaving { .. } | Phase::Parting { .. } => Status::Leaving,
             Phase::Gone => Status::Left,
         };
-        let local = MemberView { identity: self.foca.identity(), status, meta: &self.local.meta };
-        let others = self.roster.shown().map(|(record, status, meta)| MemberView {
-            identity: &record.identity,
+        let local = MemberView {
+            identity: self.foca.identity(),
             status,
-            meta,
-        });
-        core::iter::once(local).chain(others)
+            name: &self.local.meta.name,
+            role: self.local.meta.role,
+            encoded: &self.local.encoded,
+        };
+        core::iter::once(local).chain(self.roster.shown())
     }
 
     /// Tells how many others are in the table, shown or not: never over [`super::MEMBERS_MAX`].
@@ -367,7 +378,7 @@ impl Pool {
         prune: bool,
     ) -> Result<(), UnknownMember> {
         self.effects.now = now;
-        let identity = self.roster.named(name).ok_or(UnknownMember)?.identity;
+        let identity = *self.roster.named(name).ok_or(UnknownMember)?.identity();
         let departure = Departure { generation: identity.generation, pruned: prune };
         if self.roster.depart(now, identity.node, departure) {
             self.spread(&News::Departure { node: identity.node, departure });
@@ -395,12 +406,6 @@ impl Pool {
             self.stats.faults += 1;
         }
     }
-}
-
-/// Tells a record's metadata as it goes on the wire, empty if unknown.
-fn encoded(record: &Record) -> (Stamp, Vec<u8>) {
-    let meta = record.meta.as_deref().and_then(|meta| meta.emit().ok());
-    (record.stamp, meta.unwrap_or_default())
 }
 
 /// Tells how long suspects may take in a pool of `members`.

@@ -4,45 +4,26 @@
 //! new never reach foca; and it knows what foca does not: metadata, departures, and since when.
 //! The table may lag behind foca, never run ahead of it.
 
-use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::identity::{Address, Identity};
 use super::meta::Meta;
 use super::news::{Departure, Stamp};
+use super::pool::MemberView;
 use super::{Change, Event, Status};
 use crate::time::Instant;
 use crate::wire::packet::{State, Update};
+pub(super) use table::Record;
+use table::Table;
+
+mod table;
 
 /// Most members besides ourselves; at the bound unknown members are refused and an event says so.
 ///
-/// Any peer can invent members, so the table must end: about 6 MB with metadata of usual size.
+/// Any peer can invent members, so the table must end: about 3 MB with metadata of usual size.
 pub const MEMBERS_MAX: usize = 16_384;
-
-/// What is known of one member.
-pub(super) struct Record {
-    /// Its youngest identity.
-    pub(super) identity: Identity,
-    /// Its refutations in this generation.
-    pub(super) incarnation: u16,
-    /// How it is seen.
-    pub(super) state: State,
-    /// Up to which generation it left.
-    pub(super) departure: Option<Departure>,
-    /// The edition of its metadata.
-    pub(super) stamp: Stamp,
-    /// Its metadata; the member is not shown before this is known.
-    pub(super) meta: Option<Box<Meta>>,
-    /// When it went down, or was first heard of.
-    pub(super) since: Instant,
-    /// When its metadata was last asked for.
-    pub(super) asked: Instant,
-    shown: Option<Status>,
-    /// Whether another live node holds its name.
-    shadowed: bool,
-}
 
 /// What an update was worth.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,49 +50,10 @@ pub(super) fn beats(new: (State, u16), known: (State, u16)) -> bool {
     }
 }
 
-impl Record {
-    /// Tells whether the member answers, as far as we know.
-    pub(super) const fn live(&self) -> bool {
-        !matches!(self.state, State::Down)
-    }
-
-    /// Tells whether the member takes streams; not known before its metadata is.
-    pub(super) fn full(&self) -> bool {
-        self.meta.as_ref().is_some_and(|meta| !meta.leaf)
-    }
-
-    /// Tells whether the member is known to be a leaf.
-    fn leaf(&self) -> bool {
-        self.meta.as_ref().is_some_and(|meta| meta.leaf)
-    }
-
-    /// Tells the status as Consul shows it.
-    pub(super) fn status(&self) -> Status {
-        let departed =
-            self.departure.is_some_and(|gone| gone.generation >= self.identity.generation);
-        match (self.live(), departed) {
-            (true, false) => Status::Alive,
-            (true, true) => Status::Leaving,
-            (false, true) => Status::Left,
-            (false, false) => Status::Failed,
-        }
-    }
-
-    /// Tells whether and how the member is shown.
-    fn visible(&self) -> Option<Status> {
-        self.meta.as_ref()?;
-        let status = self.status();
-        let pruned = self.departure.is_some_and(|gone| gone.pruned) && status == Status::Left;
-        (!pruned && !self.shadowed).then_some(status)
-    }
-}
-
 /// The table.
 pub(super) struct Roster {
-    /// Every member besides ourselves, by node key.
-    pub(super) records: BTreeMap<u64, Record>,
-    addresses: BTreeMap<Address, u64>,
-    names: BTreeMap<String, u64>,
+    /// Every member besides ourselves.
+    pub(super) records: Table,
     local_node: u64,
     local_name: String,
     shadows: usize,
@@ -129,9 +71,7 @@ impl Roster {
     /// Starts with nobody but ourselves.
     pub(super) const fn new(local_node: u64, local_name: String) -> Self {
         Self {
-            records: BTreeMap::new(),
-            addresses: BTreeMap::new(),
-            names: BTreeMap::new(),
+            records: Table::new(),
             local_node,
             local_name,
             shadows: 0,
@@ -145,10 +85,10 @@ impl Roster {
     /// Applies a claim about a member other than ourselves.
     pub(super) fn admit(&mut self, now: Instant, update: &Update) -> Verdict {
         let identity = update.identity;
-        let Some(record) = self.records.get_mut(&identity.node) else {
+        let Some(record) = self.records.get_mut(identity.node) else {
             return self.admit_unknown(now, update);
         };
-        let known = record.identity;
+        let known = *record.identity();
         if known == identity {
             let claim = (update.state, update.incarnation);
             if !beats(claim, (record.state, record.incarnation)) {
@@ -158,15 +98,12 @@ impl Roster {
             self.turn(now, identity.node, update.state);
             return Verdict::News;
         }
-        if !identity.wins(&known) || !self.take_address(now, &identity) {
+        if !identity.wins(&known) || !self.may_take_address(now, &identity) {
             return Verdict::Known;
         }
         let moved = known.address != identity.address;
-        if moved && self.addresses.get(&known.address) == Some(&identity.node) {
-            self.addresses.remove(&known.address);
-        }
-        if let Some(record) = self.records.get_mut(&identity.node) {
-            record.identity = identity;
+        self.records.renew(identity);
+        if let Some(record) = self.records.get_mut(identity.node) {
             record.incarnation = update.incarnation;
         }
         self.turn(now, identity.node, update.state);
@@ -186,61 +123,46 @@ impl Roster {
         if self.records.len() >= MEMBERS_MAX {
             return Verdict::Full;
         }
-        if !self.take_address(now, &identity) {
+        if !self.may_take_address(now, &identity) {
             return Verdict::Known;
         }
         self.unknown += 1;
-        self.records.insert(
-            identity.node,
-            Record {
-                identity,
-                incarnation: update.incarnation,
-                state: update.state,
-                departure: None,
-                stamp: Stamp::default(),
-                meta: None,
-                since: now,
-                asked: Instant::default(),
-                shown: None,
-                shadowed: false,
-            },
-        );
+        self.records.insert(Record::new(now, identity, update.incarnation, update.state));
         Verdict::News
     }
 
-    /// Gives an address to its youngest claimant; whoever held it before is down. False if it lost.
-    fn take_address(&mut self, now: Instant, identity: &Identity) -> bool {
-        let holder = self.addresses.get(&identity.address).copied();
-        if let Some(holder) = holder.filter(|holder| *holder != identity.node) {
-            let record = self.records.get(&holder);
-            if record.is_some_and(|record| record.identity.wins(identity)) {
+    /// Tells whether an identity is the youngest to claim its address; whoever held it before is
+    /// down then.
+    fn may_take_address(&mut self, now: Instant, identity: &Identity) -> bool {
+        let holder = self.records.at(identity.address).map(|record| *record.identity());
+        if let Some(holder) = holder.filter(|holder| holder.node != identity.node) {
+            if holder.wins(identity) {
                 return false;
             }
-            self.turn(now, holder, State::Down);
+            self.turn(now, holder.node, State::Down);
         }
-        self.addresses.insert(identity.address, identity.node);
         true
     }
 
     /// Notes a state that foca came to by itself; nothing if the identity is no longer current.
     pub(super) fn note(&mut self, now: Instant, identity: &Identity, state: State) {
-        if self.records.get(&identity.node).is_some_and(|record| record.identity == *identity) {
+        if self.records.get(identity.node).is_some_and(|record| record.identity() == identity) {
             self.turn(now, identity.node, state);
         }
     }
 
     /// Tells whether a suspicion is of a member's present life, and not refuted yet.
     pub(super) fn accused(&self, identity: &Identity, incarnation: u16) -> bool {
-        self.records.get(&identity.node).is_some_and(|record| {
-            record.identity == *identity && record.live() && record.incarnation == incarnation
+        self.records.get(identity.node).is_some_and(|record| {
+            record.identity() == identity && record.live() && record.incarnation == incarnation
         })
     }
 
     fn turn(&mut self, now: Instant, node: u64, state: State) {
-        let Some(record) = self.records.get_mut(&node) else { return };
+        let Some(record) = self.records.get_mut(node) else { return };
         if record.live() != (state != State::Down) {
-            record.since = now;
-            if record.meta.is_none() {
+            record.mark(now);
+            if !record.described() {
                 match state {
                     State::Down => self.unknown -= 1,
                     State::Alive | State::Suspect => self.unknown += 1,
@@ -258,41 +180,44 @@ impl Roster {
 
     /// Applies a departure; true if it was news.
     pub(super) fn depart(&mut self, now: Instant, node: u64, departure: Departure) -> bool {
-        let Some(record) = self.records.get_mut(&node) else { return false };
+        let Some(record) = self.records.get_mut(node) else { return false };
         if record.departure >= Some(departure) {
             return false;
         }
         record.departure = Some(departure);
         if !record.live() {
-            record.since = now;
+            record.mark(now);
         }
         self.show(node);
         true
     }
 
-    /// Applies metadata; true if it was news.
-    pub(super) fn describe(&mut self, node: u64, stamp: Stamp, meta: Meta) -> bool {
-        let Some(record) = self.records.get_mut(&node) else { return false };
+    /// Applies metadata that was checked, encoded and parsed; true if it was news.
+    pub(super) fn describe(
+        &mut self,
+        node: u64,
+        stamp: Stamp,
+        encoded: &[u8],
+        meta: &Meta,
+    ) -> bool {
+        let Some(record) = self.records.get(node) else { return false };
         if record.stamp >= stamp {
             return false;
         }
-        record.stamp = stamp;
         if record.live() {
             self.leaves += usize::from(meta.leaf);
             self.leaves -= usize::from(record.leaf());
+            self.unknown -= usize::from(!record.described());
         }
-        let old = record.meta.replace(Box::new(meta));
-        if old.is_none() && record.live() {
-            self.unknown -= 1;
-        }
-        let new = record.meta.as_ref();
-        let renamed = old.as_ref().map(|old| &old.name) != new.map(|new| &new.name);
         let changed = record.shown.is_some();
-        if let Some(old) = old.filter(|_| renamed) {
-            if self.names.get(&old.name) == Some(&node) {
-                self.names.remove(&old.name);
-            }
-            self.reclaim(&old.name);
+        let old = self.records.name(record);
+        let old = (record.described() && old != meta.name).then(|| String::from(old));
+        self.records.describe(node, encoded, meta);
+        if let Some(record) = self.records.get_mut(node) {
+            record.stamp = stamp;
+        }
+        if let Some(old) = old {
+            self.reclaim(&old);
         }
         self.show(node);
         if changed {
@@ -308,8 +233,9 @@ impl Roster {
 
     /// Settles who holds the member's name, then tells the application what changed in its status.
     fn show(&mut self, node: u64) {
-        let Some(record) = self.records.get(&node) else { return };
-        if let Some(name) = record.meta.as_ref().map(|meta| meta.name.clone()) {
+        let Some(record) = self.records.get(node) else { return };
+        if record.described() {
+            let name = String::from(self.records.name(record));
             self.claim(node, &name);
             if self.shadows > 0 {
                 self.reclaim(&name);
@@ -319,7 +245,7 @@ impl Roster {
     }
 
     fn publish(&mut self, node: u64) {
-        let Some(record) = self.records.get_mut(&node) else { return };
+        let Some(record) = self.records.get_mut(node) else { return };
         let visible = record.visible();
         let change = match (record.shown, visible) {
             (was, is) if was == is => return,
@@ -335,15 +261,18 @@ impl Roster {
 
     /// Tells that a member looks different, if it is shown.
     fn tell_updated(&mut self, node: u64) {
-        if self.records.get(&node).is_some_and(|record| record.shown.is_some()) {
+        if self.records.get(node).is_some_and(|record| record.shown.is_some()) {
             self.tell(node, Change::Updated);
         }
     }
 
     fn tell(&mut self, node: u64, change: Change) {
-        let Some(record) = self.records.get(&node) else { return };
-        let Some(meta) = record.meta.as_ref() else { return };
-        let (name, address) = (meta.name.clone(), record.identity.address.socket());
+        let Some(record) = self.records.get(node) else { return };
+        if !record.described() {
+            return;
+        }
+        let (name, address) =
+            (self.records.name(record).into(), record.identity().address.socket());
         self.events.push_back(Event::Member { name, address, change });
     }
 
@@ -352,22 +281,22 @@ impl Roster {
         let holder = if name == self.local_name {
             Some(self.local_node)
         } else {
-            self.names.get(name).copied()
+            self.records.named(name).map(|record| record.identity().node)
         };
         match holder {
             Some(holder) if holder == node => self.shadow(node, None),
             Some(holder) if !self.outranks(node, holder) => self.shadow(node, Some(holder)),
             Some(holder) => {
-                self.names.insert(name.into(), node);
+                self.records.give_name(node);
                 self.shadow(node, None);
-                if self.records.get(&holder).is_some_and(Record::live) {
+                if self.records.get(holder).is_some_and(Record::live) {
                     self.shadow(holder, Some(node));
                 } else {
                     self.forget(holder);
                 }
             }
             None => {
-                self.names.insert(name.into(), node);
+                self.records.give_name(node);
                 self.shadow(node, None);
             }
         }
@@ -375,32 +304,33 @@ impl Roster {
 
     /// A live node outranks a dead one; of two live ones the elder, of two dead ones the younger.
     fn outranks(&self, node: u64, holder: u64) -> bool {
-        let Some(new) = self.records.get(&node) else { return false };
+        let Some(new) = self.records.get(node) else { return false };
         if holder == self.local_node {
             return false;
         }
-        let Some(old) = self.records.get(&holder) else { return true };
+        let Some(old) = self.records.get(holder) else { return true };
         match (new.live(), old.live()) {
             (true, false) => true,
             (false, true) => false,
-            (true, true) => old.identity.wins(&new.identity),
-            (false, false) => new.identity.wins(&old.identity),
+            (true, true) => old.identity().wins(new.identity()),
+            (false, false) => new.identity().wins(old.identity()),
         }
     }
 
     /// Hides a member whose name `holder` has, or shows it again.
     fn shadow(&mut self, node: u64, holder: Option<u64>) {
-        let Some(record) = self.records.get_mut(&node) else { return };
+        let Some(record) = self.records.get_mut(node) else { return };
         let shadowed = holder.is_some();
         if record.shadowed == shadowed {
             return;
         }
         record.shadowed = shadowed;
-        let claimant = record.identity.address.socket();
-        let name = record.meta.as_ref().map(|meta| meta.name.clone()).unwrap_or_default();
+        let claimant = record.identity().address.socket();
         if let Some(holder) = holder {
             self.shadows += 1;
-            let holder = self.records.get(&holder).map(|record| record.identity.address.socket());
+            let name = self.records.get(node).map(|record| self.records.name(record).into());
+            let name = name.unwrap_or_default();
+            let holder = self.records.get(holder).map(|record| record.identity().address.socket());
             self.events.push_back(Event::Conflict { name, holder, claimant });
         } else {
             self.shadows -= 1;
@@ -410,15 +340,9 @@ impl Roster {
 
     /// Lets every hidden claimant of a name claim it again.
     fn reclaim(&mut self, name: &str) {
-        let hidden = |record: &Record| {
-            record.shadowed && record.meta.as_ref().is_some_and(|meta| meta.name == name)
-        };
-        let claimants: Vec<u64> = self
-            .records
-            .iter()
-            .filter(|(_, record)| hidden(record))
-            .map(|(node, _)| *node)
-            .collect();
+        let hidden = |record: &&Record| record.shadowed && self.records.name(record) == name;
+        let hidden = self.records.iter().filter(hidden);
+        let claimants: Vec<u64> = hidden.map(|record| record.identity().node).collect();
         for node in claimants {
             self.claim(node, name);
         }
@@ -426,60 +350,54 @@ impl Roster {
 
     /// Erases a member, and tells the application if it was shown.
     pub(super) fn forget(&mut self, node: u64) {
-        let Some(record) = self.records.get_mut(&node) else { return };
+        let Some(record) = self.records.get_mut(node) else { return };
         if record.shown.take().is_some() {
             self.tell(node, Change::Reaped);
         }
-        let Some(record) = self.records.remove(&node) else { return };
-        if record.shadowed {
-            self.shadows -= 1;
-        }
+        let Some(record) = self.records.get(node) else { return };
+        self.shadows -= usize::from(record.shadowed);
         if record.live() {
-            self.unknown -= usize::from(record.meta.is_none());
+            self.unknown -= usize::from(!record.described());
             self.leaves -= usize::from(record.leaf());
         }
-        if self.addresses.get(&record.identity.address) == Some(&node) {
-            self.addresses.remove(&record.identity.address);
-        }
-        self.forgotten.push(record.identity);
-        if let Some(meta) = record.meta {
-            if self.names.get(&meta.name) == Some(&node) {
-                self.names.remove(&meta.name);
-            }
-            if self.shadows > 0 {
-                self.reclaim(&meta.name);
-            }
+        self.forgotten.push(*record.identity());
+        let name = record.described().then(|| String::from(self.records.name(record)));
+        self.records.remove(node);
+        if let Some(name) = name.filter(|_| self.shadows > 0) {
+            self.reclaim(&name);
         }
     }
 
     /// Tells whether a member is known to be a leaf.
     pub(super) fn is_leaf(&self, node: u64) -> bool {
-        self.records.get(&node).is_some_and(Record::leaf)
+        self.records.get(node).is_some_and(Record::leaf)
     }
 
     /// Tells whether some member holds an address.
     pub(super) fn holds(&self, address: Address) -> bool {
-        self.addresses.contains_key(&address)
+        self.records.at(address).is_some()
     }
 
     /// Finds the member shown under a name.
     pub(super) fn named(&self, name: &str) -> Option<&Record> {
-        let record = self.records.get(self.names.get(name)?)?;
-        record.shown.map(|_| record)
+        self.records.named(name).filter(|record| record.shown.is_some())
     }
 
     /// Finds the live member, other than `node`, that holds a name.
     pub(super) fn live_holder(&self, name: &str, node: u64) -> Option<&Record> {
-        let by_name = self.names.get(name).filter(|holder| **holder != node);
-        let holder = self.records.get(by_name?)?;
-        holder.live().then_some(holder)
+        self.records.named(name).filter(|record| record.identity().node != node && record.live())
     }
 
     /// Walks the members that are shown.
-    pub(super) fn shown(&self) -> impl Iterator<Item = (&Record, Status, &Meta)> {
-        self.records.values().filter_map(|record| {
-            let status = record.shown?;
-            Some((record, status, record.meta.as_deref()?))
+    pub(super) fn shown(&self) -> impl Iterator<Item = MemberView<'_>> {
+        self.records.iter().filter_map(|record| {
+            Some(MemberView {
+                identity: record.identity(),
+                status: record.shown?,
+                name: self.records.name(record),
+                role: record.role()?,
+                encoded: self.records.meta(record),
+            })
         })
     }
 }

@@ -231,9 +231,9 @@ impl Gossip {
 
     /// Tells the names and places of the living members of a WAN pool, ourselves first.
     pub fn places(&self) -> Vec<(String, Coordinate)> {
-        let places = self.inner.drive(|pool, _| {
-            pool.places().map(|(meta, place)| (meta.name.clone(), *place)).collect()
-        });
+        let places = self
+            .inner
+            .drive(|pool, _| pool.places().map(|(name, place)| (name.into(), *place)).collect());
         places.unwrap_or_default()
     }
 

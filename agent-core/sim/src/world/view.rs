@@ -13,14 +13,14 @@ impl World {
     /// Tells every status that a full member shows, by name.
     pub fn view(&self, node: usize) -> BTreeMap<String, Status> {
         let members = self.nodes[node].pool().members();
-        members.map(|member| (member.meta.name.clone(), member.status)).collect()
+        members.map(|member| (member.name.into(), member.status)).collect()
     }
 
     /// Tells how a full member shows another one.
     pub fn sees(&self, node: usize, other: usize) -> Option<Status> {
         let name = format!("node{other}");
         let mut members = self.nodes[node].pool().members();
-        members.find(|member| member.meta.name == name).map(|member| member.status)
+        members.find(|member| member.name == name).map(|member| member.status)
     }
 
     /// Walks the full members that are up.

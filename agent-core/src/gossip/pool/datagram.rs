@@ -73,8 +73,8 @@ impl Pool {
         let trusted = self
             .roster
             .records
-            .get(&source.node)
-            .is_some_and(|record| record.identity == source && record.live());
+            .get(source.node)
+            .is_some_and(|record| *record.identity() == source && record.live());
         let news: Vec<News<'_>> =
             packet.broadcasts().filter(|_| trusted).filter_map(News::parse).collect();
         // Departures first: a member that left must not look failed in between.

@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use super::{Phase, Pool, encoded};
+use super::{Phase, Pool};
 use crate::gossip::codec;
 use crate::gossip::event::EVENTS_MAX;
 use crate::gossip::identity::Identity;
@@ -41,7 +41,7 @@ impl Pool {
     }
 
     fn all(&self) -> Known {
-        Known::All(self.roster.records.values().map(digest).collect())
+        Known::All(self.roster.records.iter().map(digest).collect())
     }
 
     /// Walks what we know of everybody, ourselves included.
@@ -54,7 +54,7 @@ impl Pool {
             departure: self.local.departure,
             stamp: self.local.stamp,
         };
-        self.roster.records.values().map(digest).chain(core::iter::once(own))
+        self.roster.records.iter().map(digest).chain(core::iter::once(own))
     }
 
     fn summary(&self) -> Summary {
@@ -100,7 +100,8 @@ impl Pool {
             };
             let theirs: BTreeMap<u64, Digest> =
                 theirs.into_iter().map(|item| (item.node, item)).collect();
-            if let Some(item) = theirs.get(&self.foca.identity().node) {
+            let own = self.foca.identity().node;
+            if let Some(item) = theirs.get(&own) {
                 self.hear_digest(item);
             }
             self.settle(now);
@@ -164,7 +165,10 @@ impl Pool {
         if more {
             self.roster.events.push_back(Event::SyncDue { peer: from });
         }
-        let wanted = wants.iter().filter_map(|node| self.roster.records.get(node)).map(entry);
+        let wanted = wants
+            .iter()
+            .filter_map(|node| self.roster.records.get(*node))
+            .map(|record| self.entry(record));
         let entries = wanted.collect();
         let mut events = Vec::new();
         match past {
@@ -233,7 +237,7 @@ impl Pool {
         let holder = if *name == self.local.meta.name && !same_node {
             Some(own)
         } else {
-            self.roster.live_holder(name, identity.node).map(|record| &record.identity)
+            self.roster.live_holder(name, identity.node).map(Record::identity)
         };
         if let Some(holder) = holder.filter(|holder| holder.address != identity.address) {
             return Err(alloc::format!(
@@ -241,12 +245,12 @@ impl Pool {
                 holder.address
             ));
         }
-        let twin = self.roster.records.get(&identity.node).filter(|record| record.live());
-        match twin.and_then(|record| record.meta.as_deref()) {
-            Some(other) if other.name != *name => Err(alloc::format!(
-                "Member '{name}' has conflicting node ID '{}' with member '{}'",
-                uuid(meta.node_id),
-                other.name
+        let twin = self.roster.records.get(identity.node).filter(|record| record.live());
+        let twin = twin.filter(|record| record.described());
+        match twin.map(|record| self.roster.records.name(record)) {
+            Some(other) if other != name => Err(alloc::format!(
+                "Member '{name}' has conflicting node ID '{}' with member '{other}'",
+                uuid(meta.node_id)
             )),
             Some(_) | None => Ok(()),
         }
@@ -264,28 +268,39 @@ impl Pool {
         let own = self.foca.identity().node;
         let mut wants = Vec::new();
         for item in theirs.values().filter(|item| item.node != own && item.node != peer.node) {
-            match self.roster.records.get(&item.node) {
+            match self.roster.records.get(item.node) {
                 None if item.state == State::Down => {}
                 None => wants.push(item.node),
                 Some(record) if newer(item, &digest(record)) => wants.push(item.node),
                 Some(_) => {}
             }
         }
-        let inside = |node: &u64| part.is_none_or(|buckets| buckets.hold(*node));
-        let ours = self.roster.records.iter().filter(|(node, _)| inside(node));
-        let ours = ours.filter(|(node, record)| {
+        let inside =
+            |record: &&Record| part.is_none_or(|buckets| buckets.hold(record.identity().node));
+        let ours = self.roster.records.iter().filter(inside).filter(|record| {
             let item = digest(record);
-            match theirs.get(node) {
+            match theirs.get(&item.node) {
                 // They are to hear what we hold of them, if it is not that they are alive.
-                None if **node == peer.node => {
-                    let alive = item.state == State::Alive && record.identity == peer;
+                None if item.node == peer.node => {
+                    let alive = item.state == State::Alive && *record.identity() == peer;
                     !alive || item.departure.is_some()
                 }
                 None => item.state != State::Down,
                 Some(known) => newer(&item, known),
             }
         });
-        (wants, ours.map(|(_, record)| entry(record)).collect())
+        (wants, ours.map(|record| self.entry(record)).collect())
+    }
+
+    fn entry(&self, record: &Record) -> Entry {
+        Entry {
+            identity: *record.identity(),
+            incarnation: record.incarnation,
+            state: record.state,
+            departure: record.departure,
+            stamp: record.stamp,
+            meta: self.roster.records.meta(record).to_vec(),
+        }
     }
 
     fn own_entry(&self) -> Entry {
@@ -375,7 +390,7 @@ impl Pool {
         if entry.state != State::Down || left {
             return true;
         }
-        let known = self.roster.records.get(&entry.identity.node);
+        let known = self.roster.records.get(entry.identity.node);
         if let Some(record) = known.filter(|record| record.live()) {
             *doubts += 1;
             update.state = State::Suspect;
@@ -404,7 +419,8 @@ impl Pool {
             let node = *node;
             if let Some(departure) = *departure {
                 self.spread(&News::Departure { node, departure });
-            } else if let Some((stamp, body)) = self.roster.records.get(&node).map(encoded) {
+            } else if let Some(record) = self.roster.records.get(node) {
+                let (stamp, body) = (record.stamp, self.roster.records.meta(record).to_vec());
                 self.spread(&News::Meta { node, stamp, body: &body });
             }
         }
@@ -413,24 +429,12 @@ impl Pool {
 
 const fn digest(record: &Record) -> Digest {
     Digest {
-        node: record.identity.node,
-        generation: record.identity.generation,
+        node: record.identity().node,
+        generation: record.identity().generation,
         incarnation: record.incarnation,
         state: record.state,
         departure: record.departure,
         stamp: record.stamp,
-    }
-}
-
-fn entry(record: &Record) -> Entry {
-    let (stamp, meta) = encoded(record);
-    Entry {
-        identity: record.identity,
-        incarnation: record.incarnation,
-        state: record.state,
-        departure: record.departure,
-        stamp,
-        meta,
     }
 }
 

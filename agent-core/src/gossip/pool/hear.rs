@@ -1,6 +1,6 @@
 //! What the pool makes of claims about itself, and of the news behind the updates.
 
-use super::{Phase, Pool, effects, encoded};
+use super::{Phase, Pool, effects};
 use crate::gossip::codec;
 use crate::gossip::identity::Identity;
 use crate::gossip::meta::Meta;
@@ -87,8 +87,8 @@ impl Pool {
     /// Counts a member whose own probe of a suspect failed; true if that was news.
     fn hear_accusation(&mut self, accusation: &Accusation) -> bool {
         let Accusation { node, generation, incarnation, accuser } = *accusation;
-        let live = |node: u64| self.roster.records.get(&node).filter(|record| record.live());
-        let suspect = live(node).map(|record| record.identity);
+        let live = |node: u64| self.roster.records.get(node).filter(|record| record.live());
+        let suspect = live(node).map(|record| *record.identity());
         let suspect = suspect.filter(|identity| identity.generation == generation);
         match suspect {
             Some(identity) if live(accuser).is_some() => {
@@ -104,9 +104,10 @@ impl Pool {
     fn answer_want_servers(&mut self, to: Identity) {
         let known: Vec<SocketAddr> = self
             .members()
-            .filter(|view| view.status == Status::Alive && view.meta.role == Role::Server)
-            .filter(|view| view.meta.rpc_port != 0)
-            .map(|view| SocketAddr::new(view.identity.address.socket().ip(), view.meta.rpc_port))
+            .filter(|view| view.status == Status::Alive && view.role == Role::Server)
+            .map(|view| (view.identity.address.socket().ip(), view.meta().rpc_port))
+            .filter(|(_, port)| *port != 0)
+            .map(SocketAddr::from)
             .collect();
         if known.is_empty() {
             return;
@@ -129,13 +130,13 @@ impl Pool {
 
     /// Takes a member's metadata; true if it was news.
     pub(super) fn learn_meta(&mut self, node: u64, stamp: Stamp, body: &[u8]) -> bool {
-        let known = self.roster.records.get(&node);
+        let known = self.roster.records.get(node);
         if known.is_none_or(|record| record.stamp >= stamp) {
             return false;
         }
         match Meta::parse(body) {
             Ok(meta) if meta.node() == node && self.same_pool(&meta) => {
-                self.roster.describe(node, stamp, meta)
+                self.roster.describe(node, stamp, body, &meta)
             }
             Ok(_) | Err(_) => {
                 self.stats.refused += 1;
@@ -154,10 +155,9 @@ impl Pool {
         let (stamp, body) = if node == own.node {
             (self.local.stamp, self.local.encoded.clone())
         } else {
-            match self.roster.records.get(&node).map(encoded) {
-                Some((stamp, body)) if !body.is_empty() => (stamp, body),
-                Some(_) | None => return,
-            }
+            let record = self.roster.records.get(node).filter(|record| record.described());
+            let Some(record) = record else { return };
+            (record.stamp, self.roster.records.meta(record).to_vec())
         };
         self.send_news(to, &News::Meta { node, stamp, body: &body });
     }

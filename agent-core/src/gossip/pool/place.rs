@@ -1,7 +1,7 @@
 //! Where we are, from probes that were answered, and where others say that they are.
 
 use super::effects::Ping;
-use super::{Coordinate, Meta, Pool, Status};
+use super::{Coordinate, Pool, Status};
 use crate::gossip::config::Kind;
 use crate::gossip::news::News;
 use crate::time::Instant;
@@ -38,13 +38,13 @@ impl Pool {
         self.vivaldi.resets()
     }
 
-    /// Walks the shown members of a WAN pool whose place is known, ourselves first.
-    pub fn places(&self) -> impl Iterator<Item = (&Meta, &Coordinate)> {
+    /// Walks the names of the shown members of a WAN pool whose place is known, ourselves first.
+    pub fn places(&self) -> impl Iterator<Item = (&str, &Coordinate)> {
         let own = self.foca.identity().node;
         self.members().filter(|view| view.status == Status::Alive).filter_map(move |view| {
             let node = view.identity.node;
             let place = if node == own { Some(self.place()) } else { self.places.get(&node) };
-            Some((view.meta, place?))
+            Some((view.name, place?))
         })
     }
 }

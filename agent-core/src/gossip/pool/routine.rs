@@ -97,7 +97,7 @@ impl Pool {
             Due::Reap => self.reap(now),
             Due::Ask => {
                 self.ask_armed = false;
-                self.ask(now);
+                self.ask();
             }
             Due::Leave => self.leave_step(now),
             Due::Event => self.event_due(),
@@ -199,9 +199,9 @@ impl Pool {
 
     /// Asks the driver for an exchange with a random live full member.
     fn ask_for_exchange(&mut self) {
-        let peers = self.roster.records.values().filter(|record| record.live() && record.full());
+        let peers = self.roster.records.iter().filter(|record| record.live() && record.full());
         let pick = self.dice.below(peers.clone().count() as u64) as usize;
-        let peer = peers.map(|record| record.identity.address.socket()).nth(pick);
+        let peer = peers.map(|record| record.identity().address.socket()).nth(pick);
         if let Some(peer) = peer.filter(|_| self.local.phase == Phase::Active) {
             self.roster.events.push_back(Event::SyncDue { peer });
         }
@@ -210,11 +210,11 @@ impl Pool {
     /// Asks the driver for an exchange with a random failed full member, one in the whole pool a
     /// period.
     fn reconnect_due(&mut self) {
-        let full = self.roster.records.values().filter(|record| record.full());
+        let full = self.roster.records.iter().filter(|record| record.full());
         let live = full.clone().filter(|record| record.live()).count() as u64 + 1;
         let failed: Vec<Identity> = full
             .filter(|record| record.status() == Status::Failed)
-            .map(|record| record.identity)
+            .map(|record| *record.identity())
             .collect();
         let lucky = self.dice.below(live) < failed.len() as u64;
         if lucky && self.local.phase == Phase::Active {
@@ -229,18 +229,14 @@ impl Pool {
     /// Forgets members that failed or left long ago.
     fn reap(&mut self, now: Instant) {
         let config = self.config;
-        let old: Vec<u64> = self
-            .roster
-            .records
-            .iter()
-            .filter(|(_, record)| match record.status() {
-                Status::Alive | Status::Leaving => false,
-                Status::Failed if record.meta.is_none() => now >= record.since + NAMELESS_TIMEOUT,
-                Status::Failed => now >= record.since + config.reconnect_timeout,
-                Status::Left => now >= record.since + config.tombstone_timeout,
-            })
-            .map(|(node, _)| *node)
-            .collect();
+        let old = |record: &&Record| match record.status() {
+            Status::Alive | Status::Leaving => false,
+            Status::Failed if !record.described() => record.older(now, NAMELESS_TIMEOUT),
+            Status::Failed => record.older(now, config.reconnect_timeout),
+            Status::Left => record.older(now, config.tombstone_timeout),
+        };
+        let old = self.roster.records.iter().filter(old);
+        let old: Vec<u64> = old.map(|record| record.identity().node).collect();
         for node in old {
             self.roster.forget(node);
             self.vivaldi.forget(node);
@@ -250,17 +246,11 @@ impl Pool {
     }
 
     /// Asks members that told nothing about themselves yet.
-    fn ask(&mut self, now: Instant) {
-        let silent = |record: &&mut Record| {
-            record.live() && record.meta.is_none() && now >= record.asked + ASK_PERIOD
-        };
-        let asked = self.roster.records.values_mut().filter(silent).take(ASKS_PER_ROUND);
-        let ask = |record: &mut Record| {
-            record.asked = now;
-            record.identity
-        };
-        let asked: Vec<Identity> = asked.map(ask).collect();
-        for identity in asked {
+    fn ask(&mut self) {
+        let silent = |record: &&Record| record.live() && !record.described();
+        let silent = self.roster.records.iter().filter(silent).take(ASKS_PER_ROUND);
+        let silent: Vec<Identity> = silent.map(|record| *record.identity()).collect();
+        for identity in silent {
             self.send_news(identity, &News::Want { node: identity.node });
         }
     }

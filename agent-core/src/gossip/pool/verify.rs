@@ -108,8 +108,8 @@ impl Pool {
 
     /// Picks `fanout` of the live full members at random.
     pub(super) fn some_peers(&mut self) -> Vec<Identity> {
-        let peers = self.roster.records.values().filter(|record| record.live() && record.full());
-        let peers: Vec<Identity> = peers.map(|record| record.identity).collect();
+        let peers = self.roster.records.iter().filter(|record| record.live() && record.full());
+        let peers: Vec<Identity> = peers.map(|record| *record.identity()).collect();
         let first = self.dice.below(peers.len() as u64) as usize;
         let some = peers.len().min(self.config.fanout.into());
         peers.iter().cycle().skip(first).take(some).copied().collect()

@@ -14,19 +14,19 @@ impl Inner {
         let version = *self.version.borrow();
         let mut cached = lock(&self.cached);
         if cached.0 != version {
-            let member = |identity: &Identity, how: Status, meta: &Meta| Member {
+            let member = |identity: &Identity, how: Status, meta: Meta| Member {
                 name: meta.name.clone(),
                 addr: identity.address.socket(),
                 status: status(how),
-                meta: meta.clone(),
+                meta,
             };
             let members = match &*lock(&self.engine) {
                 Engine::Full(pool) => pool
                     .members()
-                    .map(|view| member(view.identity, view.status, view.meta))
+                    .map(|view| member(view.identity, view.status, view.meta()))
                     .collect(),
                 Engine::Leaf(leaf) => {
-                    vec![member(leaf.identity(), leaf.status(), leaf.meta())]
+                    vec![member(leaf.identity(), leaf.status(), leaf.meta().clone())]
                 }
             };
             *cached = (version, Arc::new(members));
@@ -40,7 +40,7 @@ impl Inner {
         let name = engine.meta().name.clone();
         let Engine::Full(pool) = &*engine else { return (name, Vec::new()) };
         let others = pool.members().skip(1).filter(|member| member.status == Status::Alive);
-        (name, others.map(|member| (*member.identity, member.meta.name.clone())).collect())
+        (name, others.map(|member| (*member.identity, member.name.into())).collect())
     }
 
     pub(in crate::gossip) fn stats(&self) -> Stats {
