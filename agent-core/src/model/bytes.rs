@@ -1,5 +1,5 @@
-//! Bytes as one piece, for `#[serde(with = "...")]`: serde takes a `Vec<u8>` for a sequence, and writes
-//! and reads it one by one. Postcard's encoding of both is the same.
+//! Bytes as one piece, for `#[serde(with = "...")]`: serde takes a `Vec<u8>` for a sequence, and
+//! writes and reads it one by one. Postcard's encoding of both is the same.
 
 use alloc::vec::Vec;
 use core::fmt;

@@ -1,9 +1,9 @@
 //! The table's memory: every member in one block, their metadata end to end in another, and three
 //! sorted lists of two bytes a member to find one by node key, by address or by name.
 //!
-//! A full member holds this for each of thousands: metadata stays encoded until it is asked for, and
-//! of the keys only that of the node is held twice. The lists point at records, whose keys change
-//! only in here.
+//! A full member holds this for each of thousands: metadata stays encoded until it is asked for,
+//! and of the keys only that of the node is held twice. The lists point at records, whose keys
+//! change only in here.
 
 use alloc::vec::Vec;
 
