@@ -103,15 +103,21 @@ fn joining(member: &Member, others: &[&str]) -> Vec<String> {
     words
 }
 
-/// Waits until a board has said so, with growing waits; an answer to its first question may take a
-/// second on a busy machine.
+/// Waits until a board has said so twice, with growing waits. On a busy machine it may not have the
+/// answer to one of its questions before it asks again.
 fn until_backed_off(words: &[String], doubt: &str) {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let mut device = Instance::alone(Board::Lm3s, "doubt", &words);
     device.start();
-    for secs in [4, 8] {
-        device.until_console_line(&[doubt, &format!("next in {secs} s")]);
-    }
+    eventually(PATIENCE, doubt, || {
+        let console = device.console();
+        let said =
+            console.lines().filter_map(|line| line.split_once(doubt)?.1.split_once("next in "));
+        let waits: Vec<u64> =
+            said.filter_map(|(_, wait)| wait.strip_suffix(" s")?.parse().ok()).collect();
+        let grown = waits.windows(2).all(|two| two[0] < two[1]);
+        if waits.len() > 1 && grown { Ok(()) } else { Err(console) }
+    });
 }
 
 #[test]

@@ -82,7 +82,9 @@ fn devices_of(order: &Order, binary: &Path, count: usize) -> Result<Vec<f64>, St
     crowd.call();
     until(began, "all devices are registered", || {
         let (joined, registered) = crowd.progress()?;
-        let text = format!("{joined} joined, {registered} registered of {count}");
+        let late = crowd.late();
+        let text =
+            format!("{joined} joined, {registered} registered of {count}, up to {late:?} late");
         Ok((registered == count).then_some(()).ok_or(text))
     })?;
     let registered = began.elapsed();

@@ -1,5 +1,6 @@
 //! Thousands of devices in one process: each a leaf and a client of `agent-core` with a UDP socket
-//! and a connection of its own, on an address of its own, under one thread and one epoll.
+//! and a connection of its own, on an address of its own, under one thread and one epoll for each
+//! processor.
 
 use agent_core::client::{Client, Link, Profile};
 use agent_core::gossip::leaf::Event;
@@ -33,7 +34,7 @@ const NAP: Duration = Duration::from_millis(100);
 type Member = Leaf<8>;
 type Caller = Client<'static, 1, 16, 512>;
 
-/// How far the devices are, told by their thread.
+/// How far the devices of a thread are, told by it.
 #[derive(Default)]
 struct Shared {
     stop: AtomicBool,
@@ -49,9 +50,11 @@ struct Shared {
 
 /// Running devices; they end with the value.
 pub(crate) struct Crowd {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<Result<(), String>>>,
+    /// Each thread has every so-manieth device.
+    threads: Vec<(Arc<Shared>, Thread)>,
 }
+
+type Thread = JoinHandle<Result<(), String>>;
 
 impl Crowd {
     /// Starts devices on addresses from `first` on, which join through one of the servers each,
@@ -67,59 +70,77 @@ impl Crowd {
         span: Duration,
     ) -> Result<Crowd, String> {
         let origin = Clock::now();
-        let mut yard = Yard::new(origin)?;
+        let all = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut yards = Vec::new();
+        for _ in 0..all {
+            yards.push(Yard::new(origin)?);
+        }
         for at in 0..count {
             let delay = span.as_micros() as u64 * at as u64 / count.max(1) as u64;
             let address = address(first, at);
             let device = Device::new(at, address, servers[at % servers.len()], delay)
                 .map_err(|error| format!("device {at} at {address}: {error}"))?;
-            yard.add(device)?;
+            yards[at % all].add(device)?;
         }
-        let shared = Arc::new(Shared::default());
-        shared.living.store(count, Ordering::Relaxed);
-        let told = Arc::clone(&shared);
-        let thread = std::thread::spawn(move || yard.run(&told));
-        Ok(Crowd { shared, thread: Some(thread) })
+        let run = |yard: Yard| {
+            let shared = Arc::new(Shared::default());
+            shared.living.store(yard.devices.len(), Ordering::Relaxed);
+            let told = Arc::clone(&shared);
+            (shared, std::thread::spawn(move || yard.run(&told)))
+        };
+        Ok(Crowd { threads: yards.into_iter().map(run).collect() })
+    }
+
+    fn shared(&self) -> impl Iterator<Item = &Shared> {
+        self.threads.iter().map(|(shared, _)| &**shared)
     }
 
     /// Lets the devices connect to servers.
     pub(crate) fn call(&self) {
-        self.shared.calling.store(true, Ordering::Relaxed);
+        self.shared().for_each(|shared| shared.calling.store(true, Ordering::Relaxed));
     }
 
     /// Cuts the power of all devices from this number on.
     pub(crate) fn cut(&self, living: usize) {
-        self.shared.living.store(living, Ordering::Relaxed);
+        let all = self.threads.len();
+        for (at, shared) in self.shared().enumerate() {
+            shared.living.store((living + all - 1 - at) / all, Ordering::Relaxed);
+        }
     }
 
     /// How many have a contact, and how many are registered.
     ///
     /// # Errors
     ///
-    /// If the thread has ended.
+    /// If a thread has ended.
     pub(crate) fn progress(&self) -> Result<(usize, usize), String> {
-        if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
-            return Err("the devices' thread has ended".into());
+        if self.threads.iter().any(|(_, thread)| thread.is_finished()) {
+            return Err("a thread of the devices has ended".into());
         }
-        let Shared { joined, registered, .. } = &*self.shared;
-        Ok((joined.load(Ordering::Relaxed), registered.load(Ordering::Relaxed)))
+        let sum = |of: fn(&Shared) -> &AtomicUsize| {
+            self.shared().map(|shared| of(shared).load(Ordering::Relaxed)).sum()
+        };
+        Ok((sum(|shared| &shared.joined), sum(|shared| &shared.registered)))
     }
 
     /// How late the latest step of a device was since this was last asked. Devices that are a
     /// second late take it that they, not others, were away: then they find no failures, and the
     /// machine is what was measured.
     pub(crate) fn late(&self) -> Duration {
-        Duration::from_micros(self.shared.late.swap(0, Ordering::Relaxed))
+        let late = self.shared().map(|shared| shared.late.swap(0, Ordering::Relaxed));
+        Duration::from_micros(late.max().unwrap_or(0))
     }
 }
 
 impl Drop for Crowd {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
-        match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(Err(error))) => eprintln!("bench: devices: {error}"),
-            Some(Err(_)) => eprintln!("bench: the devices' thread panicked"),
-            Some(Ok(Ok(()))) | None => {}
+        self.shared().for_each(|shared| shared.stop.store(true, Ordering::Relaxed));
+        for (_, thread) in self.threads.drain(..) {
+            match thread.join() {
+                Ok(Err(error)) => eprintln!("bench: devices: {error}"),
+                Err(_) => eprintln!("bench: a thread of the devices panicked"),
+                Ok(Ok(())) => {}
+            }
         }
     }
 }
@@ -325,7 +346,7 @@ impl Stream {
     }
 }
 
-/// All devices and when each is due.
+/// The devices of a thread and when each is due.
 struct Yard {
     origin: Clock,
     epoll: OwnedFd,

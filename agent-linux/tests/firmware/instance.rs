@@ -159,15 +159,6 @@ impl Instance {
         self.until_console_from(self.marked, text);
     }
 
-    /// Waits until a line of the console had all of these texts.
-    pub fn until_console_line(&self, texts: &[&str]) {
-        eventually(PATIENCE, &format!("{} says {texts:?}", self.name), || {
-            let console = self.console();
-            let all = |line: &str| texts.iter().all(|text| line.contains(text));
-            if console.lines().any(all) { Ok(()) } else { Err(console) }
-        });
-    }
-
     fn until_console_from(&self, from: usize, text: &str) {
         eventually(PATIENCE, &format!("{} says {text:?}", self.name), || {
             let console = self.console();
