@@ -165,5 +165,5 @@ fn each(order: &Order, verb: &'static str, what: &str, one: &Losing<'_>) -> Resu
         figures.push(vec![what.into(), name], numbers);
     }
     let plot = bars(&format!("{verb}: median"), "ms", &[group]);
-    Ok(Report { verb, figures, plots: vec![(verb.into(), plot)] })
+    Ok(Report::plotted(verb, figures, vec![(verb.into(), plot)]))
 }

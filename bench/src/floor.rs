@@ -12,7 +12,9 @@ use std::convert::Infallible;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::watch;
 
 /// The verb that is the other process; not for people.
 pub(crate) const VERB: &str = "floor";
@@ -108,7 +110,18 @@ async fn listen() -> std::io::Result<()> {
     }
 }
 
+/// Where a request waits until another one comes to [`RING`].
+pub(crate) const PARK: &str = "/park";
+/// Wakes all that wait.
+pub(crate) const RING: &str = "/ring";
+static RUNG: LazyLock<watch::Sender<()>> = LazyLock::new(|| watch::Sender::new(()));
+
 async fn nothing(request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
+    match request.uri().path() {
+        PARK => drop(RUNG.subscribe().changed().await),
+        RING => drop(RUNG.send_replace(())),
+        _ => {}
+    }
     // A body that is left unread would close the connection.
     let _ = request.into_body().collect().await;
     Ok(Response::new(Empty::new()))

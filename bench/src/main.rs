@@ -147,8 +147,16 @@ fn run() -> Result<(), String> {
     picture::sweep();
     raise_files();
     let heading = order.heading();
+    let mut missed = Vec::new();
     for verb in verbs {
-        let report = (verb.run)(&order).map_err(|error| format!("{}: {error}", verb.name))?;
+        let report = match (verb.run)(&order) {
+            Ok(report) => report,
+            Err(error) => {
+                missed.push(format!("{}: {error}", verb.name));
+                continue;
+            }
+        };
+        missed.extend(report.missed.iter().map(|error| format!("{}: {error}", verb.name)));
         println!("{}: {heading}\n\n{}", verb.name, report.figures.text());
         if let Some(path) = &order.json {
             std::fs::write(path, report.figures.json())
@@ -158,7 +166,7 @@ fn run() -> Result<(), String> {
             report.write(folder, &heading)?;
         }
     }
-    Ok(())
+    if missed.is_empty() { Ok(()) } else { Err(missed.join("\nbench: ")) }
 }
 
 /// Allows this program and what it starts as many open files as the system does: a parked watcher

@@ -2,6 +2,7 @@
 //! against three servers of the measured binary.
 
 use crate::Order;
+use crate::lab::Space;
 use crate::picture::{Picture, Role};
 use crate::pool_clients::{Breed, Clients};
 use crate::pool_crowd::{Crowd, DEVICE_BYTES};
@@ -18,8 +19,10 @@ const DEVICES: usize = 10_000;
 const CLIENTS: usize = 100;
 /// How long the pool has to be whole.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// Within this the members are started.
+/// Within this the devices are started.
 const START: Duration = Duration::from_secs(10);
+/// Client processes that are started in a second: a start takes some 20 ms of a processor.
+const STARTS_PER_SEC: usize = 50;
 /// Pause between two looks at all members.
 const LOOK: Duration = Duration::from_millis(500);
 /// Time before memory is read, unless told.
@@ -49,6 +52,7 @@ pub(crate) fn devices(order: &Order) -> Result<Report, String> {
         "device late ms",
     ];
     let mut figures = Figures::new(&["agent"], &columns);
+    let _space = alone();
     for binary in &order.agents {
         let name = order.name(binary);
         if name.starts_with("Consul") {
@@ -60,6 +64,12 @@ pub(crate) fn devices(order: &Order) -> Result<Report, String> {
         }
     }
     Ok(Report::plain("pool", figures))
+}
+
+/// Moves to a network of its own, where that is allowed.
+fn alone() -> Option<Space> {
+    let space = Space::alone();
+    space.inspect_err(|why| eprintln!("bench: on the machine's own loopback: {why}")).ok()
 }
 
 fn devices_of(order: &Order, binary: &Path, count: usize) -> Result<Vec<f64>, String> {
@@ -119,11 +129,11 @@ fn devices_of(order: &Order, binary: &Path, count: usize) -> Result<Vec<f64>, St
 }
 
 /// Measures client agents, those with a partial view where the agent knows that, and Serf's agents
-/// where it is on the PATH.
+/// where it is on the PATH. A pool that is not whole in time is missed, and the next one begun.
 ///
 /// # Errors
 ///
-/// If the agents do not start, or the pool is not whole in time.
+/// None.
 pub(crate) fn clients(order: &Order) -> Result<Report, String> {
     let columns = [
         "clients",
@@ -136,7 +146,8 @@ pub(crate) fn clients(order: &Order) -> Result<Report, String> {
         "server CPU %",
         "failures seen s",
     ];
-    let mut figures = Figures::new(&["agent", "view"], &columns);
+    let mut report = Report::plain("clients", Figures::new(&["agent", "view"], &columns));
+    let _space = alone();
     for binary in &order.agents {
         let name = order.name(binary);
         let breeds: &[Breed] = if name.starts_with("Consul") {
@@ -145,27 +156,30 @@ pub(crate) fn clients(order: &Order) -> Result<Report, String> {
             &[Breed::Full, Breed::Partial]
         };
         for breed in breeds {
-            clients_of(order, (&name, binary), *breed, &mut figures)?;
+            clients_of(order, (&name, binary), *breed, &mut report);
         }
     }
     if let Some(serf) = order.peer_on_path("serf") {
-        clients_of(order, ("Serf", &serf), Breed::Serf, &mut figures)?;
+        clients_of(order, ("Serf", &serf), Breed::Serf, &mut report);
     }
-    Ok(Report::plain("clients", figures))
+    Ok(report)
 }
 
-fn clients_of(
-    order: &Order,
-    (name, binary): (&str, &Path),
-    breed: Breed,
-    figures: &mut Figures,
-) -> Result<(), String> {
+fn clients_of(order: &Order, (name, binary): (&str, &Path), breed: Breed, report: &mut Report) {
     for count in order.sizes(&[CLIENTS]) {
-        eprintln!("clients: {count} of {name}, {} view", breed.view());
-        let numbers = so_many_clients(order, binary, count, breed)?;
-        figures.push(vec![name.to_owned(), breed.view().to_owned()], numbers);
+        let pool = format!("{count} of {name}, {} view", breed.view());
+        eprintln!("clients: {pool}");
+        match so_many_clients(order, binary, count, breed) {
+            Ok(numbers) => {
+                eprintln!("  all seen after {} s, by all after {} s", numbers[1], numbers[2]);
+                report.figures.push(vec![name.to_owned(), breed.view().to_owned()], numbers);
+            }
+            Err(error) => {
+                eprintln!("  {error}");
+                report.missed.push(format!("{pool}: {error}"));
+            }
+        }
     }
-    Ok(())
 }
 
 fn so_many_clients(
@@ -178,7 +192,8 @@ fn so_many_clients(
     let alive = move |agent| breed.alive(binary, agent);
     let servers = Servers::of(&picture, &alive);
     let began = Instant::now();
-    let mut clients = Clients::start(binary, &picture, count, START, breed)?;
+    let span = Duration::from_secs(count.div_ceil(STARTS_PER_SEC) as u64);
+    let mut clients = Clients::start(binary, &picture, count, span, breed)?;
     let all = count + picture.agents.len();
     let seen = servers.until_alive(all, began)?;
     // A few of them speak for all: asking thousands would be the load.

@@ -12,12 +12,23 @@ pub(crate) struct Report {
     pub(crate) figures: Figures,
     /// Names of files without their ending, and SVG.
     pub(crate) plots: Vec<(String, String)>,
+    /// What could not be measured, and why.
+    pub(crate) missed: Vec<String>,
 }
 
 impl Report {
     /// A report without plots.
     pub(crate) fn plain(verb: &'static str, figures: Figures) -> Report {
-        Report { verb, figures, plots: Vec::new() }
+        Report::plotted(verb, figures, Vec::new())
+    }
+
+    /// A report of everything that was to be measured.
+    pub(crate) fn plotted(
+        verb: &'static str,
+        figures: Figures,
+        plots: Vec<(String, String)>,
+    ) -> Report {
+        Report { verb, figures, plots, missed: Vec::new() }
     }
 
     /// Writes `VERB.txt`, `VERB.json` and the plots into a folder, which is made.
@@ -115,7 +126,7 @@ mod tests {
         let mut figures = Figures::new(&["agent"], &["ms"]);
         figures.push(vec!["x".into()], vec![1.0]);
         let plots = vec![("kv-cpu".to_string(), "<svg/>".to_string())];
-        let report = Report { verb: "kv", figures, plots };
+        let report = Report::plotted("kv", figures, plots);
         report.write(&folder, "today").expect("written");
         let text = fs::read_to_string(folder.join("kv.txt")).expect("text");
         assert!(text.starts_with("kv: today\n\n| agent |"), "{text}");

@@ -158,7 +158,7 @@ pub(crate) fn run(order: &Order) -> Result<Report, String> {
         groups.push(group);
     }
     let plot = bars("store: a durable batch, median", "ms", &groups);
-    Ok(Report { verb: "store", figures, plots: vec![("store".into(), plot)] })
+    Ok(Report::plotted("store", figures, vec![("store".into(), plot)]))
 }
 
 /// A folder that goes with the value.

@@ -3,6 +3,7 @@
 use crate::Order;
 use crate::client::{Http, request};
 use crate::fleet::{Fleet, Taken};
+use crate::floor::{self, Floor};
 use crate::health::serve;
 use crate::picture::{Picture, Role};
 use crate::plot::{Series, lines};
@@ -84,6 +85,8 @@ pub(crate) fn run(order: &Order) -> Result<Report, String> {
             }
         }
     }
+    eprintln!("watch: machine");
+    rows.extend(machine(&order.sizes(WATCHERS))?);
     let mut plots = Vec::new();
     for (at, what) in [(1, "last"), (2, "memory")] {
         let mut series: Vec<Series> = Vec::new();
@@ -105,7 +108,7 @@ pub(crate) fn run(order: &Order) -> Result<Report, String> {
         (labels[0].clone(), labels[1].clone(), labels[2].parse::<usize>().unwrap_or(0))
     });
     rows.into_iter().for_each(|(labels, numbers)| figures.push(labels, numbers));
-    Ok(Report { verb: "watch", figures, plots })
+    Ok(Report::plotted("watch", figures, plots))
 }
 
 type Row = (Vec<String>, Vec<f64>);
@@ -145,7 +148,8 @@ fn park(
             picture.agents.iter().map(|agent| Sample::of(agent.pid()).anon_kib).collect();
         (Sample::of(asked.pid()).anon_kib as f64, all.iter().sum::<u64>() as f64)
     };
-    quiet(picture);
+    let cpu = || picture.cpu_ns();
+    quiet(&cpu);
     let before = memory();
     let mut fleet = Fleet::http(asked.http(), watchers)?;
     let mut index = Vec::new();
@@ -159,29 +163,75 @@ fn park(
     }
     let mut known = vec![0; watchers];
     index.iter().for_each(|taken| known[taken.line] = taken.answer.index.unwrap_or(0));
-    let (mut p50, mut last, mut held) = (Vec::new(), Vec::new(), (f64::NAN, f64::NAN));
+    let (mut wakes, mut held) = (Wakes::default(), (f64::NAN, f64::NAN));
     for change in 1..=CHANGES {
         for (line, index) in known.iter().enumerate() {
             let path = format!("{}&index={index}&wait=9m", subject.path());
             fleet.send(line, &request("GET", &path, b""))?;
         }
-        quiet(picture);
+        quiet(&cpu);
         if change == 1 {
             held = memory();
         }
         let start = Instant::now();
         subject.change(writer, change)?;
-        let mut woken = Vec::new();
-        collect(&mut fleet, watchers, &mut woken)?;
-        let mut spans: Vec<f64> =
-            woken.iter().map(|taken| (taken.at - start).as_secs_f64() * 1e3).collect();
-        p50.push(median(&mut spans));
-        last.push(quantile(&mut spans, 1.0));
+        let woken = wakes.collect(&mut fleet, start)?;
         woken.iter().for_each(|taken| known[taken.line] = taken.answer.index.unwrap_or(0));
     }
     let per = |held: f64, before: f64| (held - before) / watchers as f64;
     let memory = [per(held.0, before.0), per(held.1, before.1)];
-    Ok(vec![best(&p50), best(&last), memory[0], memory[1], watchers as f64])
+    let (p50, last) = wakes.best();
+    Ok(vec![p50, last, memory[0], memory[1], watchers as f64])
+}
+
+/// How soon a server answers that has nothing else to do: what the kernel and this program take.
+fn machine(sizes: &[usize]) -> Result<Vec<Row>, String> {
+    let mut rows = Vec::new();
+    for watchers in sizes {
+        let floor = Floor::start()?;
+        let mut fleet = Fleet::http(floor.place().http, *watchers)?;
+        let mut bell = Http::new(floor.place().http);
+        let mut wakes = Wakes::default();
+        for _ in 0..CHANGES {
+            for line in 0..*watchers {
+                fleet.send(line, &request("GET", floor::PARK, b""))?;
+            }
+            quiet(&|| floor.cpu_ns());
+            let start = Instant::now();
+            bell.get(floor::RING)?;
+            wakes.collect(&mut fleet, start)?;
+        }
+        let (p50, last) = wakes.best();
+        eprintln!("  {watchers}: p50 {p50:.1} ms, last {last:.1} ms");
+        let labels = ["empty hyper server", "machine", &watchers.to_string(), "machine"];
+        let numbers = vec![p50, last, f64::NAN, f64::NAN, *watchers as f64];
+        rows.push((labels.map(str::to_string).to_vec(), numbers));
+    }
+    Ok(rows)
+}
+
+/// Milliseconds from changes to the answers, of each change the median and the last.
+#[derive(Default)]
+struct Wakes {
+    p50: Vec<f64>,
+    last: Vec<f64>,
+}
+
+impl Wakes {
+    /// Takes an answer on every connection, to a change made at `start`.
+    fn collect(&mut self, fleet: &mut Fleet, start: Instant) -> Result<Vec<Taken>, String> {
+        let mut woken = Vec::new();
+        collect(fleet, fleet.len(), &mut woken)?;
+        let spans = woken.iter().map(|taken| (taken.at - start).as_secs_f64() * 1e3);
+        let mut spans: Vec<f64> = spans.collect();
+        self.p50.push(median(&mut spans));
+        self.last.push(quantile(&mut spans, 1.0));
+        Ok(woken)
+    }
+
+    fn best(&self) -> (f64, f64) {
+        (best(&self.p50), best(&self.last))
+    }
 }
 
 /// Waits for so many answers, each a 200.
@@ -200,12 +250,12 @@ fn collect(fleet: &mut Fleet, count: usize, taken: &mut Vec<Taken>) -> Result<()
 }
 
 /// Waits until the agents do next to nothing, so that all who were to park have.
-fn quiet(picture: &Picture) {
+fn quiet(cpu_ns: &dyn Fn() -> u64) {
     let (step, deadline) = (Duration::from_millis(500), Instant::now() + PARK);
-    let mut before = picture.cpu_ns();
+    let mut before = cpu_ns();
     while Instant::now() < deadline {
         sleep(step);
-        let now = picture.cpu_ns();
+        let now = cpu_ns();
         if now - before < QUIET_NS / 2 {
             return;
         }

@@ -331,7 +331,7 @@ fn report(order: &Order, verb: &'static str, works: &[Work], mut rows: Vec<Row>)
     let plot = bars(&format!("{verb}: CPU time per request, all agents"), "µs", &groups);
     let mut plots = vec![(format!("{verb}-cpu"), plot)];
     plots.extend(growth(verb, works, &rows));
-    Report { verb, figures, plots }
+    Report::plotted(verb, figures, plots)
 }
 
 /// Draws what each kind of request costs over its sizes, if there are several: a line for every
