@@ -95,9 +95,8 @@ async fn start() -> Parts {
     let (http_listener, rpc_listener) = (listen().await, listen().await);
     let http_address = http_listener.local_addr().expect("address");
     let rpc_address = rpc_listener.local_addr().expect("address");
-    let options = Options { data_dir: None, raft_multiplier: 1, compaction: Default::default() };
     let store = Arc::new(Store::new());
-    let raft = Raft::open(options.clone(), store.clone()).await.expect("raft");
+    let raft = Raft::open(Options::default(), store.clone()).await.expect("raft");
     let this = Server {
         id: raft.id(),
         node_id: "00000000-0000-4000-8000-000000000001".into(),
@@ -126,8 +125,8 @@ async fn start() -> Parts {
     };
     tokio::spawn(http::serve(http_listener, Arc::new(http), stopped));
     let dns = Dns::new(endpoint.clone(), config::Dns::default(), "solo".into(), 7).expect("dns");
-    let follower = Raft::open(options.clone(), Arc::new(Store::new())).await.expect("raft");
-    let stranger = Raft::open(options, Arc::new(Store::new())).await.expect("raft");
+    let follower = Raft::open(Options::default(), Arc::new(Store::new())).await.expect("raft");
+    let stranger = Raft::open(Options::default(), Arc::new(Store::new())).await.expect("raft");
     let pool = gossip::Gossip::start(gossip_options()).await.expect("gossip");
     let addresses = [http_address, rpc_address, pool.local_addr()];
     (endpoint, dns, addresses, [follower, stranger], shutdown, pool)
@@ -229,8 +228,7 @@ pub fn record_calls() -> &'static [Vec<u8>] {
 
 /// Leads the follower for as long as a few commands take.
 async fn lead(follower: SocketAddr) {
-    let options = Options { data_dir: None, raft_multiplier: 1, compaction: Default::default() };
-    let raft = Raft::open(options, Arc::new(Store::new())).await.expect("raft");
+    let raft = Raft::open(Options::default(), Arc::new(Store::new())).await.expect("raft");
     let server = |id: u64, name: &str, address: SocketAddr| {
         let node_id = format!("00000000-0000-4000-8000-{id:012x}");
         Server { id, node_id, name: name.into(), address }

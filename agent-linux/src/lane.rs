@@ -1,10 +1,20 @@
-//! Threads that serve connections, on a server: each with a runtime of its own.
+//! Threads of a server: consensus has one, connections have one for each processor.
+//!
+//! The runtime that an agent starts in runs what belongs together and is woken by itself: consensus
+//! with its peers, gossip, the leader's loops. On a server it has one thread, so that an entry on
+//! its way is handed from task to task and not from thread to thread. What others ask (HTTP, DNS,
+//! RPC) runs on *lanes*: threads with a runtime each that share nothing, so that a request that is
+//! answered from memory wakes no other thread, and a long one keeps no heartbeat waiting.
+//!
+//! A client has one thread and no lanes.
 
 use std::io;
 use std::sync::OnceLock;
-use tokio::runtime::{Builder, Handle, RuntimeFlavor};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 
-/// Threads that serve connections at most.
+/// Lanes at most.
 const LANES_MAX: usize = 8;
 
 /// The runtime of everything else, and those of the lanes.
@@ -15,33 +25,90 @@ struct Lanes {
 
 static LANES: OnceLock<Lanes> = OnceLock::new();
 
-/// Answers the threads that serve connections, one for each processor; none where one thread does
-/// everything. They belong to the process and end with it, as what a request has started may
-/// outlive its connection.
-pub(super) fn all() -> &'static [Handle] {
+/// Makes the runtime that an agent starts in.
+///
+/// # Errors
+///
+/// The system's, for threads and descriptors.
+pub(crate) fn runtime(is_server: bool) -> io::Result<Runtime> {
+    let mut builder = if is_server {
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(1);
+        builder
+    } else {
+        Builder::new_current_thread()
+    };
+    builder.enable_all().build()
+}
+
+/// Does what may take long on the runtime of consensus: the rest of it moves to another thread
+/// until that is done.
+pub(crate) fn at_length<T>(work: impl FnOnce() -> T) -> T {
+    let flavor = Handle::try_current().map(|handle| handle.runtime_flavor());
+    match flavor {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        Ok(_) | Err(_) => work(),
+    }
+}
+
+/// Answers the lane whose turn it is; the caller's own runtime where one thread does everything.
+/// Called within the runtime that the agent started in. Lanes belong to the process and end with
+/// it, as what a request has started may outlive its connection.
+pub(crate) fn next() -> Handle {
+    static TURN: AtomicUsize = AtomicUsize::new(0);
     let rest = Handle::current();
     if rest.runtime_flavor() == RuntimeFlavor::CurrentThread {
-        return &[];
+        return rest;
     }
-    &LANES.get_or_init(|| Lanes { rest, lanes: start() }).lanes
+    let lanes = &LANES.get_or_init(|| Lanes { rest: rest.clone(), lanes: start() }).lanes;
+    let turn = TURN.fetch_add(1, Ordering::Relaxed) % lanes.len().max(1);
+    lanes.get(turn).cloned().unwrap_or(rest)
 }
 
 fn start() -> Vec<Handle> {
     let count = std::thread::available_parallelism().map_or(1, usize::from).min(LANES_MAX);
     let lanes: io::Result<_> = (0..count).map(|_| lane()).collect();
     lanes.unwrap_or_else(|error| {
-        tracing::warn!(%error, "cannot start threads for HTTP, it shares those of the rest");
+        tracing::warn!(%error, "cannot start threads for requests, they share those of the rest");
         Vec::new()
     })
 }
 
-/// Starts a thread that serves connections.
+/// Starts a lane.
 fn lane() -> io::Result<Handle> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
     let serve = move || runtime.block_on(std::future::pending::<()>());
-    std::thread::Builder::new().name("http".into()).spawn(serve)?;
+    std::thread::Builder::new().name("lane".into()).spawn(serve)?;
     Ok(handle)
+}
+
+/// A socket that can go from one runtime to another.
+pub(crate) trait Moved: Sized {
+    /// Has the runtime that this is called within tell when the socket is ready.
+    ///
+    /// # Errors
+    ///
+    /// The system's; the socket is closed.
+    fn moved(self) -> io::Result<Self>;
+}
+
+impl Moved for TcpStream {
+    fn moved(self) -> io::Result<Self> {
+        self.into_std().and_then(Self::from_std)
+    }
+}
+
+impl Moved for TcpListener {
+    fn moved(self) -> io::Result<Self> {
+        self.into_std().and_then(Self::from_std)
+    }
+}
+
+impl Moved for UdpSocket {
+    fn moved(self) -> io::Result<Self> {
+        self.into_std().and_then(Self::from_std)
+    }
 }
 
 /// How busy the agent's runtimes are, taken together.

@@ -8,6 +8,7 @@ pub mod dns;
 pub mod endpoint;
 pub mod gossip;
 pub mod http;
+mod lane;
 pub mod leader;
 pub mod log;
 pub mod memory;

@@ -106,8 +106,8 @@ impl Node {
     ) -> Self {
         let options = Options {
             data_dir: dir.map(|dir| dir.0.clone()),
-            raft_multiplier: 1,
             compaction: Compaction { every: 100, look, keep: 20 },
+            ..Options::default()
         };
         let toy = Arc::new(Toy::default());
         let raft = Raft::open(options, toy.clone()).await.unwrap();

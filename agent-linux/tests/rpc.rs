@@ -9,7 +9,7 @@ use agent_linux::rpc::route::{Router, Settings};
 use agent_linux::rpc::server::{Handler, Limits, serve};
 use embedded_io_adapters::tokio_1::FromTokio;
 use embedded_io_async::{Error as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -122,6 +122,20 @@ async fn a_client_without_an_allocator_is_understood() {
     let mut buffer = [0; 64];
     let body = frame::read_body(&mut stream, header, &mut buffer).await.unwrap();
     assert_eq!(body, b"from a board!");
+}
+
+#[tokio::test]
+async fn connections_come_from_the_agents_own_address() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let own: IpAddr = "127.9.8.7".parse().unwrap();
+    let settings = Settings { source: Some(own), ..Settings::default() };
+    let router = Router::new("dc1".into(), settings);
+    router.set_servers(vec![address]);
+    let call = tokio::spawn(async move { router.forward_any(b"x", soon()).await });
+    let (_, from) = tokio::time::timeout(DEADLINE, listener.accept()).await.unwrap().unwrap();
+    assert_eq!(from.ip(), own);
+    call.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -62,17 +62,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("check", &["config", "tls", "version"]),
     ("cli", &["archive", "config", "tls", "version", "watch"]),
     ("config", &["version"]),
-    ("dns", &["config", "endpoint", "metrics", "version"]),
+    ("dns", &["config", "endpoint", "lane", "metrics", "version"]),
     ("endpoint", &["acl", "archive", "config", "metrics", "raft", "rpc", "store", "version"]),
     ("gossip", &["config", "metrics", "version"]),
-    ("http", &["config", "endpoint", "metrics", "tls", "ui", "version"]),
+    ("http", &["config", "endpoint", "lane", "metrics", "tls", "ui", "version"]),
+    ("lane", &[]),
     ("leader", &["config", "endpoint", "gossip", "metrics", "raft", "rpc", "store", "version"]),
     ("log", &["config"]),
     ("main", &["cli"]),
     ("memory", &[]),
     ("metrics", &[]),
-    ("raft", &["metrics", "rpc", "version"]),
-    ("rpc", &["endpoint", "metrics", "raft", "tls", "version"]),
+    ("raft", &["lane", "metrics", "rpc", "version"]),
+    ("rpc", &["endpoint", "lane", "metrics", "raft", "tls", "version"]),
     ("store", &["metrics"]),
     ("tls", &["config"]),
     ("ui", &[]),
@@ -83,7 +84,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Single files that may name more than their module.
 const FILE_ARROWS: &[(&str, &[&str])] = &[
     // The one verb that starts things.
-    ("agent-linux/src/cli/agent.rs", &["agent", "log"]),
+    ("agent-linux/src/cli/agent.rs", &["agent", "lane", "log"]),
     // The state machine is handed to raft where it is made.
     ("agent-linux/src/store/snapshot.rs", &["raft"]),
     ("agent-linux/src/raft/machine.rs", &["store"]),
@@ -112,7 +113,6 @@ const IMPURE: &[(&str, &[&str])] = &[
     // Where HTTP meets its sockets.
     ("agent-linux/src/http/mod.rs", &["tokio", "TcpListener", "UnixListener"]),
     ("agent-linux/src/http/server.rs", OUTSIDE),
-    ("agent-linux/src/http/lane.rs", &["tokio"]),
     ("agent-linux/src/http/connection.rs", OUTSIDE),
     ("agent-linux/src/http/emit.rs", &["SystemTime"]),
     ("agent-linux/src/http/script.rs", &["tokio"]),

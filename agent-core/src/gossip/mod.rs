@@ -159,6 +159,8 @@ pub enum Event {
         name: String,
         /// Its address.
         address: SocketAddr,
+        /// Server or client.
+        role: Role,
         /// What changed.
         change: Change,
     },

@@ -272,7 +272,7 @@ impl Pool {
     }
 
     /// Walks the members that are shown, ourselves first.
-    pub fn members(&self) -> impl Iterator<Item = MemberView<'_>> {
+    pub fn members(&self) -> impl Iterator<Item = MemberView<'_>> + Clone {
         let status = match self.local.phase {
             Phase::Active => Status::Alive,
             Phase::Leaving { .. } | Phase::Parting { .. } => Status::Leaving,

@@ -268,12 +268,10 @@ impl Roster {
 
     fn tell(&mut self, node: u64, change: Change) {
         let Some(record) = self.records.get(node) else { return };
-        if !record.described() {
-            return;
-        }
+        let Some(role) = record.role() else { return };
         let (name, address) =
             (self.records.name(record).into(), record.identity().address.socket());
-        self.events.push_back(Event::Member { name, address, change });
+        self.events.push_back(Event::Member { name, address, role, change });
     }
 
     /// Gives a name to the node that has the better right to it.
@@ -389,7 +387,7 @@ impl Roster {
     }
 
     /// Walks the members that are shown.
-    pub(super) fn shown(&self) -> impl Iterator<Item = MemberView<'_>> {
+    pub(super) fn shown(&self) -> impl Iterator<Item = MemberView<'_>> + Clone {
         self.records.iter().filter_map(|record| {
             Some(MemberView {
                 identity: record.identity(),

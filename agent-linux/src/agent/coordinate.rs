@@ -26,7 +26,7 @@ pub(super) async fn run(agent: Arc<Agent>, seed: u64) {
         return;
     }
     loop {
-        let members = agent.gossip.members().len();
+        let members = agent.gossip.count();
         let least = config.sync_coordinate_interval_min.to_core();
         let time = interval(members, least);
         let stagger = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);

@@ -83,7 +83,7 @@ fn consul(agent: &Agent) -> Section {
 
 fn runtime() -> Section {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let load = crate::http::lane::load();
+    let load = crate::lane::load();
     section([
         ("arch", architecture().to_owned()),
         ("cpu_count", cpus.to_string()),

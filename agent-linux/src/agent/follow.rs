@@ -12,11 +12,11 @@ const FLOOD_PAUSE: Duration = Duration::from_secs(60);
 impl Agent {
     /// Keeps the router's servers those that gossip sees alive.
     pub(super) async fn follow_servers(self: Arc<Self>) {
-        let mut changed = self.gossip.subscribe();
+        let mut changed = self.gossip.subscribe_servers();
         let datacenter = self.config().datacenter.clone();
         loop {
             changed.mark_unchanged();
-            let members = self.gossip.members();
+            let members = self.gossip.server_members();
             if let Some(raft) = &self.raft {
                 let places = members.iter().filter_map(member::server);
                 raft.set_addresses(places.map(|server| (server.id, server.address)));
@@ -36,10 +36,10 @@ impl Agent {
 
     /// Lets the WAN pool grow by the servers that LAN gossip sees: joining one pool is enough.
     pub(super) async fn flood_wan(self: Arc<Self>, wan: Gossip) {
-        let mut changed = self.gossip.subscribe();
+        let mut changed = self.gossip.subscribe_servers();
         loop {
             changed.mark_unchanged();
-            let missing = member::missing_in_wan(&self.gossip.members(), &wan.members());
+            let missing = member::missing_in_wan(&self.gossip.server_members(), &wan.members());
             if !missing.is_empty() {
                 for (address, error) in wan.join(&missing).await.1 {
                     tracing::debug!(%address, "could not join WAN: {error}");

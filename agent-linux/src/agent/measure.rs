@@ -1,7 +1,7 @@
 //! What can be measured at any moment.
 
 use super::Agent;
-use crate::http::lane;
+use crate::lane;
 use crate::metrics::{self, Gauge};
 
 /// Measures the agent as it stands. `num_goroutines` counts the tasks that live in its runtimes,

@@ -69,7 +69,7 @@ use crate::endpoint::{Endpoint, Limit, cache::Cache};
 use crate::gossip::Gossip;
 use crate::raft::{self, Raft};
 use crate::rpc::route::Router;
-use crate::{dns, http, leader, memory, metrics, rpc};
+use crate::{dns, http, lane, leader, memory, metrics, rpc};
 use event::Events;
 use local::Local;
 use pid::PidFile;
@@ -212,7 +212,10 @@ async fn start(
     let meta = pool::meta(&config, node_id, raft_id);
     let gossip = pool::start_lan(&config, meta.clone()).await.map_err(Error::Io)?;
     let wan = pool::start_wan(&config, meta).await.map_err(Error::Io)?;
-    let router = Router::new(config.datacenter.clone(), rpc::route::Settings::default());
+    let router = Router::new(
+        config.datacenter.clone(),
+        rpc::route::Settings { source: setting::source(&config), ..Default::default() },
+    );
     let settings = crate::endpoint::Settings {
         hold_time: config.rpc_hold_timeout.to_core(),
         seed: seed(),
@@ -331,7 +334,8 @@ impl Agent {
         .map_err(|error| Error::Setting(format!("domain: {error}")))?;
         let dns = Arc::new(dns.with_cache(cache));
         for (udp, tcp) in listeners.dns {
-            tasks.spawn(dns::serve(udp, tcp, dns.clone(), self.stopping.subscribe()));
+            let serving = dns::serve(udp, tcp, dns.clone(), self.stopping.subscribe());
+            tasks.spawn_on(serving, &lane::next());
         }
         Ok(tasks)
     }
@@ -363,15 +367,12 @@ impl Agent {
         }
         let gossip = self.gossip.clone();
         endpoint.set_roll(Box::new(move || member::roll(&gossip.members())));
-        let gossip = self.gossip.clone();
-        let changed = gossip.subscribe();
-        let leading = leader::run(
-            endpoint.clone(),
-            raft.clone(),
-            move || gossip.members(),
-            changed,
-            leader::Settings::new(config),
-        );
+        let (gossip, changed) = (self.gossip.clone(), self.gossip.subscribe());
+        let pool = leader::Pool::new(move || gossip.members(), changed);
+        let (gossip, changed) = (self.gossip.clone(), self.gossip.subscribe_servers());
+        let servers = leader::Pool::new(move || Arc::new(gossip.server_members()), changed);
+        let settings = leader::Settings::new(config);
+        let leading = leader::run(endpoint.clone(), raft.clone(), pool, servers, settings);
         tasks.spawn(self.clone().until_stopped(leading));
     }
 

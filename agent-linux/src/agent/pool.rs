@@ -30,7 +30,7 @@ const LEAF_POOL_SIZE: usize = 8192;
 
 /// Tells how many members the pool has, as far as this agent can tell.
 pub(super) fn size(gossip: &Gossip) -> usize {
-    if gossip.servers().is_some() { LEAF_POOL_SIZE } else { gossip.members().len() }
+    if gossip.servers().is_some() { LEAF_POOL_SIZE } else { gossip.count() }
 }
 
 /// Starts the LAN pool.

@@ -2,7 +2,7 @@
 //! configuration.
 
 use super::bootstrap::{Decision, decide};
-use super::member;
+use super::{member, setting};
 use crate::config::Config;
 use crate::gossip::Gossip;
 use crate::raft::{self, Raft};
@@ -37,6 +37,7 @@ pub(super) async fn open(config: &Config) -> Result<(Arc<Store>, Raft), raft::Er
             look: Some(config.raft.snapshot_interval.to_core()).filter(|look| !look.is_zero()),
             keep: config.raft.trailing_logs,
         },
+        source: setting::source(config),
     };
     let raft = Raft::open(options, store.clone()).await?;
     Ok((store, raft))
@@ -50,10 +51,10 @@ pub(super) async fn bootstrap(
     raft: Raft,
     router: Arc<Router>,
 ) {
-    let mut changed = gossip.subscribe();
+    let mut changed = gossip.subscribe_servers();
     let mut told = String::new();
     while raft.last_log_index() == 0 {
-        let members = gossip.members();
+        let members = gossip.server_members();
         let candidates = member::candidates(&members, &config.datacenter);
         let alone = config.bootstrap || config.dev;
         let expect = if alone { 1 } else { config.bootstrap_expect as u32 };

@@ -10,6 +10,7 @@ use crate::tls;
 use agent_core::model::Stamp;
 use agent_core::model::node::Node;
 use agent_core::time::Duration;
+use std::net::IpAddr;
 use uuid::Uuid;
 
 /// Tells the row that this node has in the catalog.
@@ -71,6 +72,12 @@ pub(super) fn rpc_limits(config: &Config) -> Limits {
         handshake_time: config.limits.rpc_handshake_timeout.to_core(),
         ..Limits::default()
     }
+}
+
+/// Tells the address that connections to servers come from: the one that is listened on, unless
+/// that is any. Source: `bind_addr` in <https://developer.hashicorp.com/consul/docs/agent/options>.
+pub(super) fn source(config: &Config) -> Option<IpAddr> {
+    (!config.bind_addr.is_unspecified()).then_some(config.bind_addr)
 }
 
 /// Translates how metrics are named.

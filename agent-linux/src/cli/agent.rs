@@ -8,6 +8,7 @@ use crate::agent;
 use crate::config::Config;
 use crate::config::setting::{self, Kind};
 use crate::config::source::Sources;
+use crate::lane;
 
 /// Runs an agent.
 pub(super) struct Agent;
@@ -96,20 +97,14 @@ fn sources(given: &Given) -> Result<Sources, Failure> {
     Ok(sources)
 }
 
-/// Starts logging and runs the agent: a server on as many threads as there are processors, a client
-/// on one.
+/// Starts logging and runs the agent.
 fn start(config: Config, warnings: &[String]) -> Result<(), Failure> {
     let refuse = |error: String| failure(format!("==> {error}"));
     crate::log::start(&config.log).map_err(|error| refuse(error.to_string()))?;
     for warning in warnings {
         tracing::warn!(target: "agent", "{warning}");
     }
-    let mut runtime = if config.server {
-        tokio::runtime::Builder::new_multi_thread()
-    } else {
-        tokio::runtime::Builder::new_current_thread()
-    };
-    let runtime = runtime.enable_all().build().map_err(|error| refuse(error.to_string()))?;
+    let runtime = lane::runtime(config.server).map_err(|error| refuse(error.to_string()))?;
     match runtime.block_on(agent::run(config)) {
         Ok(agent::Exit::Left) => Ok(()),
         Ok(agent::Exit::Stopped) => Err(Failure { text: String::new(), code: super::EXIT_FAULT }),

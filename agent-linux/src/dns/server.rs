@@ -2,6 +2,7 @@
 
 use super::Dns;
 use super::message::{TCP_BYTES_MAX, Transport};
+use crate::lane::Moved;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -27,13 +28,20 @@ const IDLE_MAX: Duration = Duration::from_secs(10);
 /// Rest after a failure to accept, for file descriptors to come free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves DNS on a pair of sockets until told to stop.
+/// Serves DNS on a pair of sockets until told to stop, on the runtime that polls this first.
 pub async fn serve(
     udp: UdpSocket,
     tcp: TcpListener,
     dns: Arc<Dns>,
     mut shutdown: watch::Receiver<bool>,
 ) {
+    let (udp, tcp) = match (udp.moved(), tcp.moved()) {
+        (Ok(udp), Ok(tcp)) => (udp, tcp),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "DNS cannot be served");
+            return;
+        }
+    };
     tokio::select! {
         () = datagrams(Arc::new(udp), Arc::clone(&dns)) => {}
         () = connections(tcp, dns) => {}

@@ -24,9 +24,8 @@ fn router() -> Arc<Router> {
 /// A server alone, in memory; leads if told to bootstrap.
 pub(super) async fn server(bootstrap: bool) -> (Endpoint, Arc<Store>, Raft) {
     let store = Arc::new(Store::new());
-    let options =
-        RaftOptions { data_dir: None, raft_multiplier: 1, compaction: raft::Compaction::default() };
-    let raft = Raft::open(options, store.clone()).await.expect("raft opens in memory");
+    let raft =
+        Raft::open(RaftOptions::default(), store.clone()).await.expect("raft opens in memory");
     if bootstrap {
         let own = raft::Server {
             id: raft.id(),

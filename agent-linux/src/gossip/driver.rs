@@ -20,9 +20,11 @@ use super::alarm::{self, Alarm};
 use super::engine::{Engine, Told};
 use super::keyring::{self, Questions, Seal};
 use super::partial::{self, Partial};
-use super::snapshot::Snapshot;
-use super::{Config, Kind, Member, MemberStatus, Meta, Options, stream};
+use super::snapshot::{MEMBERS_MAX, Snapshot};
+use super::{Config, Kind, Member, Meta, Options, stream};
 use crate::metrics;
+
+pub(super) use event::Changed;
 
 mod event;
 mod view;
@@ -36,7 +38,7 @@ const DATAGRAMS_PER_TURN: usize = 64;
 /// Least time between two writes of the snapshot.
 const SNAPSHOT_PERIOD: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// Members up to which the snapshot is written without waiting.
+/// Other members up to which the snapshot is written without waiting.
 const SNAPSHOT_FIRST: usize = 8;
 
 /// The first generation counts from 2024, in quarters of a second: it lasts until 2058.
@@ -55,7 +57,10 @@ pub(super) struct Inner {
     origin: Clock,
     /// Rings when the driver should look at the pool again.
     wake: Notify,
+    /// Rises with every change of the members.
     pub(super) version: watch::Sender<u64>,
+    /// Rises with every change of those that are servers.
+    pub(super) servers_version: watch::Sender<u64>,
     /// User events, as they are heard.
     pub(super) users: broadcast::Sender<UserEvent>,
     /// For the first who follows them: what is heard before it does, by a quick return.
@@ -129,6 +134,7 @@ pub(super) async fn start(options: Options) -> io::Result<Arc<Inner>> {
         origin,
         wake: Notify::new(),
         version: watch::Sender::new(1),
+        servers_version: watch::Sender::new(1),
         users,
         early: Mutex::new(Some(early)),
         cached: Mutex::new((0, Arc::default())),
@@ -344,16 +350,14 @@ impl Inner {
                 events.push(event);
             }
         }
-        let mut changed = false;
+        let mut changed = Changed::Nobody;
         for event in events {
-            changed |= self.handle_told(event);
+            changed = changed.max(self.handle_told(event));
         }
-        if changed {
-            self.changed();
-        }
+        self.changed(changed);
         // The first members are kept at once: an agent that is killed soon after must find back.
         let due = lock(&self.saved_at).elapsed() >= SNAPSHOT_PERIOD;
-        let few = self.members().len() <= SNAPSHOT_FIRST;
+        let few = lock(&self.engine).known() <= SNAPSHOT_FIRST;
         if (due || few) && self.dirty.swap(false, Ordering::Relaxed)
             || due && self.heard.swap(false, Ordering::Relaxed)
         {
@@ -370,10 +374,16 @@ impl Inner {
         }
     }
 
-    /// Marks the list of members as changed.
-    pub(super) fn changed(&self) {
+    /// Tells whoever follows the members.
+    pub(super) fn changed(&self, who: Changed) {
+        if who == Changed::Nobody {
+            return;
+        }
         self.dirty.store(true, Ordering::Relaxed);
         self.version.send_modify(|version| *version += 1);
+        if who == Changed::Servers {
+            self.servers_version.send_modify(|version| *version += 1);
+        }
     }
 
     /// Follows user events: the first to ask from the start, everybody else from now on.
@@ -391,16 +401,13 @@ impl Inner {
         let Some(snapshot) = &self.snapshot else { return };
         *lock(&self.saved_at) = Clock::now();
         let left = *self.left.borrow();
-        let members = self.members();
-        let contacts = match &*lock(&self.engine) {
-            Engine::Full(_) => None,
-            Engine::Leaf(leaf) => Some(leaf.contacts().to_vec()),
+        let mut snapshot = lock(snapshot);
+        let (living, told) = {
+            let engine = lock(&self.engine);
+            (engine.living(snapshot.members(), MEMBERS_MAX), engine.events_told())
         };
-        let living = members.iter().skip(1).filter(|m| m.status == MemberStatus::Alive);
-        let living = contacts.unwrap_or_else(|| living.map(|member| member.addr).collect());
         let generation = self.renewed.load(Ordering::Relaxed) as u32;
-        let told = lock(&self.engine).events_told();
-        if let Err(error) = lock(snapshot).save(generation, told, left, living) {
+        if let Err(error) = snapshot.save(generation, told, left, living) {
             tracing::warn!(%error, "snapshot not written");
         }
     }
@@ -411,7 +418,7 @@ impl Inner {
             engine.leave(now);
             engine.config().leave_timeout
         });
-        self.changed();
+        self.changed(Changed::Servers);
         let wait = timeout.to_core() + std::time::Duration::from_secs(1);
         // The guard that `wait_for` answers must be gone before the value is written below.
         let late = tokio::time::timeout(wait, left.wait_for(|left| *left)).await.is_err();

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use agent_core::gossip::identity::Identity;
 use agent_core::gossip::leaf::Event as LeafEvent;
-use agent_core::gossip::{Config, Event, Meta, Pool, Reason, Transmit};
+use agent_core::gossip::{Config, Event, Meta, Pool, Reason, Status, Transmit};
 use agent_core::time::Instant;
 
 use super::partial::Partial;
@@ -73,6 +73,29 @@ impl Engine {
         }
     }
 
+    /// Counts the others, shown or not; those that a leaf is in touch with.
+    pub(super) fn known(&self) -> usize {
+        match self {
+            Self::Full(pool) => pool.known(),
+            Self::Leaf(leaf) => leaf.contacts().len(),
+        }
+    }
+
+    /// Tells where others that live are, so many at most, in order; those that were known before
+    /// rather than others.
+    pub(super) fn living(&self, known: &[SocketAddr], most: usize) -> Vec<SocketAddr> {
+        let mut living = match self {
+            Self::Full(pool) => {
+                let others = pool.members().skip(1).filter(|member| member.status == Status::Alive);
+                let others = others.map(|member| member.identity.address.socket());
+                prefer(others, known, most)
+            }
+            Self::Leaf(leaf) => prefer(leaf.contacts().iter().copied(), known, most),
+        };
+        living.sort_unstable();
+        living
+    }
+
     pub(super) const fn config(&self) -> &Config {
         match self {
             Self::Full(pool) => pool.config(),
@@ -106,5 +129,28 @@ impl Engine {
             Self::Full(pool) => pool.leave(now),
             Self::Leaf(leaf) => leaf.leave(),
         }
+    }
+}
+
+/// Picks so many at most, those that are known before others.
+fn prefer(
+    all: impl Iterator<Item = SocketAddr> + Clone,
+    known: &[SocketAddr],
+    most: usize,
+) -> Vec<SocketAddr> {
+    let others = all.clone().filter(|address| !known.contains(address));
+    all.filter(|address| known.contains(address)).chain(others).take(most).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_known_is_preferred() {
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let picked = prefer((1..=5).map(at), &[at(4), at(9), at(2)], 3);
+        assert_eq!(picked, [at(2), at(4), at(1)]);
+        assert_eq!(prefer((1..=2).map(at), &[], 3), [at(1), at(2)]);
     }
 }

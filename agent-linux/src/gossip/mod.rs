@@ -25,7 +25,7 @@ pub use agent_core::gossip::{Config, Kind, Meta, Role, UserEvent};
 pub use agent_core::wire::event::TooBig;
 pub use keyring::{Keys, Report as KeyReport, key};
 
-use driver::Inner;
+use driver::{Changed, Inner};
 
 mod alarm;
 mod driver;
@@ -156,9 +156,25 @@ impl Gossip {
         self.inner.drive_leaf(|leaf| leaf.servers().collect())
     }
 
+    /// Tells the members that are servers, in whatever state; a leaf knows of none.
+    pub fn server_members(&self) -> Vec<Member> {
+        self.inner.servers()
+    }
+
+    /// Counts the members, as [`members`](Self::members) lists them.
+    pub fn count(&self) -> usize {
+        self.inner.count()
+    }
+
     /// Watches a number that rises with every change of membership or metadata.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.inner.version.subscribe()
+    }
+
+    /// Watches a number that rises with every change of [`server_members`](Self::server_members),
+    /// or of [`servers`](Self::servers).
+    pub fn subscribe_servers(&self) -> watch::Receiver<u64> {
+        self.inner.servers_version.subscribe()
     }
 
     /// Exchanges state with each address; answers how many took us in, and why the others did not.
@@ -194,7 +210,7 @@ impl Gossip {
     pub fn update_meta(&self, change: impl FnOnce(&mut Meta)) {
         let updated = self.inner.drive(|pool, now| pool.update_meta(now, change));
         match updated {
-            Ok(Ok(())) => self.inner.changed(),
+            Ok(Ok(())) => self.inner.changed(Changed::Servers),
             Ok(Err(error)) => tracing::warn!(%error, "metadata not published"),
             Err(partial) => tracing::warn!("metadata not published: {partial}"),
         }

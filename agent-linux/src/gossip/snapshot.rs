@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Most members kept: enough to find the pool again, and no bound on the pool itself.
-const MEMBERS_MAX: usize = 64;
+pub(super) const MEMBERS_MAX: usize = 64;
 
 /// Largest file read, in bytes; a longer one is not ours.
 const FILE_BYTES_MAX: u64 = 64 * 1024;

@@ -245,7 +245,7 @@ pub(super) async fn rejoin(inner: Arc<Inner>, members: Vec<SocketAddr>) {
                 Err(error) => tracing::debug!(%peer, %error, "rejoin failed"),
             }
         }
-        if inner.members().len() > 1 {
+        if inner.count() > 1 {
             return;
         }
         tracing::warn!("no previously known node answers; trying again");

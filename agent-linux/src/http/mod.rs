@@ -1,7 +1,7 @@
 //! The HTTP edge: Consul's API under `/v1/`, the page under `/ui/`.
 //!
 //! ```text
-//! server      listener, limits on connections, one task for each      lane  threads for them
+//! server      listener, limits on connections, one task for each
 //! talk        one connection: request after request    wire   its socket, deadlines of a slow peer
 //! script      requests from memory
 //! head chunk  requests as bytes      emit  answers as bytes      connection  bodies in and out
@@ -46,7 +46,6 @@ mod inside;
 mod internal;
 mod keyring;
 mod kv;
-pub(crate) mod lane;
 mod metric;
 mod monitor;
 mod operator;

@@ -1,11 +1,10 @@
 //! The listener, the limits on connections, and one task per connection.
 //!
-//! On a server, whose other work is spread over all processors, connections are served by
-//! [`lane`]s: threads that share nothing, so that a request that is answered from memory wakes no
-//! other thread. A client agent has one thread for everything.
+//! They are served by [`lane`](crate::lane)s where there are any.
 
+use super::Http;
 use super::talk::{DRAIN_MAX, converse};
-use super::{Http, lane};
+use crate::lane::{self, Moved};
 use crate::tls::Offer;
 use rustix::net::sockopt;
 use std::collections::HashMap;
@@ -15,7 +14,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -26,17 +24,6 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 /// Time between such questions.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
-
-/// Takes a connection over from the thread that accepted it.
-fn take_over(stream: std::io::Result<std::net::TcpStream>) -> Option<TcpStream> {
-    match stream.and_then(TcpStream::from_std) {
-        Ok(stream) => Some(stream),
-        Err(error) => {
-            tracing::warn!(%error, "an HTTP connection cannot be served");
-            None
-        }
-    }
-}
 
 /// First byte of a TLS connection: a handshake record (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -89,8 +76,6 @@ pub async fn serve(
     let counts = Arc::new(Counts::default());
     // Each task holds a sender; the receiver ends once all are gone.
     let (alive, mut drained) = mpsc::channel::<Infallible>(1);
-    let (own, lanes) = (Handle::current(), lane::all());
-    let mut turn = lanes.iter().cycle();
     loop {
         tokio::select! {
             accepted = accept(&listener.socket) => match accepted {
@@ -100,9 +85,14 @@ pub async fn serve(
                     let (http, shutdown) = (Arc::clone(&http), shutdown.clone());
                     let held = (ticket, alive.clone());
                     let offer = listener.tls.clone();
-                    let stream = stream.into_std();
-                    turn.next().unwrap_or(&own).spawn(async move {
-                        let Some(stream) = take_over(stream) else { return };
+                    lane::next().spawn(async move {
+                        let stream = match stream.moved() {
+                            Ok(stream) => stream,
+                            Err(error) => {
+                                tracing::warn!(%error, "an HTTP connection cannot be served");
+                                return;
+                            }
+                        };
                         match offer {
                             Some(offer) => {
                                 Box::pin(secure(stream, ip, offer, http, shutdown)).await;

@@ -73,13 +73,19 @@ fn nanos(span: agent_core::time::Duration) -> u64 {
     u64::try_from(span.to_core().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Reads the pool: all members, and a number that rises when one of them changes.
-struct Pool<M> {
+/// Reads members of the pool: their list, and a number that rises when one of them changes.
+#[derive(Clone, Debug)]
+pub struct Pool<M> {
     members: M,
     changed: watch::Receiver<u64>,
 }
 
 impl<M: Fn() -> Arc<Vec<Member>>> Pool<M> {
+    /// Reads what `members` lists, again whenever `changed` has risen.
+    pub const fn new(members: M, changed: watch::Receiver<u64>) -> Self {
+        Self { members, changed }
+    }
+
     /// Takes the members; a change after this ends the next [`changed`](Self::changed).
     fn take(&mut self) -> Arc<Vec<Member>> {
         self.changed.mark_unchanged();
@@ -94,15 +100,17 @@ impl<M: Fn() -> Arc<Vec<Member>>> Pool<M> {
     }
 }
 
-/// Leads whenever this server is the leader, until raft stops.
-pub async fn run<M>(
+/// Leads whenever this server is the leader, until raft stops; follows the whole pool, and by
+/// themselves those of its members that are servers.
+pub async fn run<M, S>(
     endpoint: Endpoint,
     raft: Raft,
-    members: M,
-    changed: watch::Receiver<u64>,
+    pool: Pool<M>,
+    servers: Pool<S>,
     settings: Settings,
 ) where
     M: Fn() -> Arc<Vec<Member>> + Clone,
+    S: Fn() -> Arc<Vec<Member>> + Clone,
 {
     let mut leadership = raft.leadership();
     loop {
@@ -112,12 +120,11 @@ pub async fn run<M>(
         };
         tracing::info!(term, "leader: cluster leadership acquired");
         let epoch = endpoint.epoch();
-        let pool = || Pool { members: members.clone(), changed: changed.clone() };
         tokio::select! {
             _ = leadership.wait_for(|now| !now.is_self || now.term != term) => {}
-            () = member::run(&endpoint, raft.id(), pool(), &settings) => {}
-            () = server::run(&endpoint, &raft, pool(), &settings) => {}
-            () = health::run(&endpoint, &raft, pool(), &settings) => {}
+            () = member::run(&endpoint, raft.id(), pool.clone(), &settings) => {}
+            () = server::run(&endpoint, &raft, servers.clone(), &settings) => {}
+            () = health::run(&endpoint, &raft, servers.clone(), &settings) => {}
             () = session::run(&endpoint) => {}
             () = grave::run(&endpoint) => {}
             () = stage::run(&endpoint) => {}

@@ -45,9 +45,8 @@ async fn until_health(endpoint: &Endpoint, node: &str, wanted: Option<Status>) {
 #[tokio::test]
 async fn the_leader_shows_the_pool_in_the_catalog() {
     let store = Arc::new(crate::store::Store::new());
-    let options =
-        RaftOptions { data_dir: None, raft_multiplier: 1, compaction: raft::Compaction::default() };
-    let raft = Raft::open(options, store.clone()).await.expect("raft opens in memory");
+    let raft =
+        Raft::open(RaftOptions::default(), store.clone()).await.expect("raft opens in memory");
     let own = raft::Server {
         id: raft.id(),
         node_id: uuid::Uuid::from_bytes([1; 16]).to_string(),
@@ -73,7 +72,9 @@ async fn the_leader_shows_the_pool_in_the_catalog() {
         coordinate_period: coordinate::PERIOD,
     };
     let seen = move || members.borrow().clone();
-    let leading = tokio::spawn(run(endpoint.clone(), raft.clone(), seen, changed, settings));
+    let pool_seen = Pool::new(seen, changed);
+    let (endpoint_led, raft_led) = (endpoint.clone(), raft.clone());
+    let leading = tokio::spawn(run(endpoint_led, raft_led, pool_seen.clone(), pool_seen, settings));
     let script = async {
         until_health(&endpoint, "a1", Some(Status::Passing)).await;
         until_health(&endpoint, "a2", Some(Status::Passing)).await;

@@ -75,7 +75,7 @@ use propose::Proposer;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -139,6 +139,15 @@ pub struct Options {
     pub raft_multiplier: u32,
     /// When the log is compacted.
     pub compaction: Compaction,
+    /// The address that connections to peers come from, `None` for the system's choice.
+    pub source: Option<IpAddr>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let compaction = Compaction::default();
+        Self { data_dir: None, raft_multiplier: 1, compaction, source: None }
+    }
 }
 
 /// When the log is compacted.

@@ -25,7 +25,7 @@ use openraft::{AnyError, OptionalSend, RaftNetwork, RaftNetworkFactory};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -117,9 +117,9 @@ struct Shared {
 }
 
 impl Network {
-    pub(super) fn new(timing: Timing) -> Self {
+    pub(super) fn new(timing: Timing, source: Option<IpAddr>) -> Self {
         Self(Arc::new(Shared {
-            pool: Pool::new(Channel::Raft),
+            pool: Pool::new(Channel::Raft, source),
             timing,
             taken: Mutex::default(),
             addresses: Mutex::default(),

@@ -42,7 +42,7 @@ impl Raft {
         let opened = opening.await.map_err(|error| Error::Disk(error.to_string()))?;
         let Opened { id, log, machine, space } =
             opened.map_err(|fault| Error::Disk(fault.to_string()))?;
-        let network = Network::new(timing);
+        let network = Network::new(timing, options.source);
         let compaction = options.compaction;
         let config = Arc::new(config(timing, compaction));
         let storage = (log.clone(), machine.clone());

@@ -11,11 +11,11 @@ use agent_core::wire::frame::{Channel, Kind, RAFT_BYTES_MAX, REPLY_BYTES_MAX, RE
 use agent_core::wire::message::ASK_BYTES_MAX;
 use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -63,6 +63,7 @@ impl std::error::Error for Error {}
 /// Connections of one channel, at most one per address.
 pub struct Pool {
     channel: Channel,
+    source: Option<IpAddr>,
     slots: Mutex<HashMap<SocketAddr, Arc<Slot>>>,
 }
 
@@ -85,9 +86,9 @@ impl Slot {
 }
 
 impl Pool {
-    /// Starts without connections.
-    pub fn new(channel: Channel) -> Self {
-        Self { channel, slots: Mutex::default() }
+    /// Starts without connections; they come from the address `source`, if there is one.
+    pub fn new(channel: Channel, source: Option<IpAddr>) -> Self {
+        Self { channel, source, slots: Mutex::default() }
     }
 
     /// Sends a request and waits for its reply, until `deadline` at most.
@@ -132,7 +133,7 @@ impl Pool {
             return Ok(connection);
         }
         // A task of its own: the attempt goes on when this caller's time runs out.
-        let (channel, asked) = (self.channel, Instant::now());
+        let (channel, source, asked) = (self.channel, self.source, Instant::now());
         let attempt = tokio::spawn(async move {
             let mut turn = slot.turn.lock().await;
             if let Some(connection) = slot.live() {
@@ -143,7 +144,7 @@ impl Pool {
             {
                 return Err(Error::Connect(text.clone()));
             }
-            match Connection::open(address, channel).await {
+            match Connection::open(address, source, channel).await {
                 Ok(connection) => {
                     *slot.live.lock().expect("no holder panics") = Some(Arc::clone(&connection));
                     *turn = None;
@@ -173,10 +174,24 @@ struct Calls {
     closed: bool,
 }
 
+/// Connects, from an address of our own where it is of the same kind.
+async fn dial(address: SocketAddr, source: Option<IpAddr>) -> std::io::Result<TcpStream> {
+    let Some(source) = source.filter(|source| source.is_ipv4() == address.is_ipv4()) else {
+        return TcpStream::connect(address).await;
+    };
+    let socket = if source.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.bind(SocketAddr::new(source, 0))?;
+    socket.connect(address).await
+}
+
 impl Connection {
-    async fn open(address: SocketAddr, channel: Channel) -> Result<Arc<Self>, String> {
+    async fn open(
+        address: SocketAddr,
+        source: Option<IpAddr>,
+        channel: Channel,
+    ) -> Result<Arc<Self>, String> {
         let opening = async {
-            let mut stream = TcpStream::connect(address).await?;
+            let mut stream = dial(address, source).await?;
             stream.set_nodelay(true)?;
             stream.write_all(&[channel.emit()]).await?;
             std::io::Result::Ok(stream)

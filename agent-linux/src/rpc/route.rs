@@ -10,7 +10,7 @@ use agent_core::model::request::{Error, Kind};
 use agent_core::rand::Rng;
 use agent_core::wire::frame::Channel;
 use std::hash::{BuildHasher, RandomState};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -19,11 +19,13 @@ use std::time::{Duration, Instant};
 pub struct Settings {
     /// How long to stay with one server, default 120 s; up to as much again is added by lot.
     pub rebalance: Duration,
+    /// The address that connections come from, by default the system's choice.
+    pub source: Option<IpAddr>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { rebalance: Duration::from_secs(120) }
+        Self { rebalance: Duration::from_secs(120), source: None }
     }
 }
 
@@ -50,7 +52,7 @@ impl Router {
             rebalance_at: Instant::now(),
             dice: Rng::new(RandomState::new().hash_one(0)),
         };
-        let pool = Pool::new(Channel::Request);
+        let pool = Pool::new(Channel::Request, settings.source);
         Arc::new(Self { datacenter, settings, pool, state: Mutex::new(state) })
     }
 

@@ -6,9 +6,12 @@
 //! requests: `Busy` for each further one, which the client takes elsewhere. A peer that does not
 //! read its replies: no new requests are taken from it, and after ten seconds it is closed. An idle
 //! connection costs a task and no buffer.
+//!
+//! Connections are served by [`lane`]s where there are any, those of raft where raft runs.
 
 use super::connection::{Error, Inbox, Outbox};
 use super::device::Terms;
+use crate::lane::{self, Moved};
 use crate::metrics;
 use crate::raft::Raft;
 use agent_core::model::request::{self, Outcome, Request};
@@ -22,6 +25,7 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
@@ -84,7 +88,7 @@ pub async fn serve<H: Handler>(
     raft: Option<Raft>,
     limits: Limits,
 ) {
-    let census = Arc::new(Census::default());
+    let (census, home) = (Arc::new(Census::default()), Handle::current());
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -96,12 +100,14 @@ pub async fn serve<H: Handler>(
                         tracing::debug!(%from, "rpc: too many connections from one address");
                         continue;
                     };
-                    let served = connection(stream, handler.clone(), raft.clone(), limits.clone());
-                    connections.spawn(async move {
+                    let raft = raft.clone().map(|raft| (raft, home.clone()));
+                    let served = connection(stream, handler.clone(), raft, limits.clone());
+                    let serving = async move {
                         let ended = served.await;
                         tracing::debug!(%from, "rpc connection ended: {ended}");
                         drop(seat);
-                    });
+                    };
+                    connections.spawn_on(serving, &lane::next());
                 }
                 Err(error) => {
                     tracing::warn!("rpc: accept failed: {error}");
@@ -149,11 +155,15 @@ impl Drop for Seat {
 
 /// Serves one connection and tells why it ended.
 async fn connection<H: Handler>(
-    mut stream: TcpStream,
+    stream: TcpStream,
     handler: H,
-    raft: Option<Raft>,
+    raft: Option<(Raft, Handle)>,
     limits: Limits,
 ) -> String {
+    let mut stream = match stream.moved() {
+        Ok(stream) => stream,
+        Err(error) => return error.to_string(),
+    };
     let channel = match tokio::time::timeout(limits.handshake_time, stream.read_u8()).await {
         Err(_) => return "no handshake in time".into(),
         Ok(Err(error)) => return error.to_string(),
@@ -169,19 +179,31 @@ async fn connection<H: Handler>(
             let session = Session::new(stream, REQUEST_BYTES_MAX, REPLY_BYTES_MAX, limits);
             Box::pin(session.run(move |bytes| Box::pin(handler.clone().serve(bytes)))).await
         }
-        (Some(Channel::Raft), Some(raft)) => {
+        (Some(Channel::Raft), Some((raft, home))) => {
             metrics::RPC_RAFT_HANDOFF.count();
-            let session = Session::new(stream, RAFT_BYTES_MAX, RAFT_BYTES_MAX, limits);
-            let run = session.run(move |bytes| {
-                let raft = raft.clone();
-                Box::pin(async move { raft.handle(&bytes).await })
-            });
-            Box::pin(run).await
+            let mut served = JoinSet::new();
+            served.spawn_on(peer(stream, raft, limits), &home);
+            let ended = served.join_next().await.and_then(Result::ok);
+            ended.unwrap_or_else(|| "it was cancelled".into())
         }
         (Some(Channel::Raft), None) => "raft is not served here".into(),
         (Some(Channel::Device), _) => Box::pin(super::device::run(stream, handler)).await,
         (None, _) => "unknown channel byte".into(),
     }
+}
+
+/// Serves a connection of a raft peer, and tells why it ended.
+async fn peer(stream: TcpStream, raft: Raft, limits: Limits) -> String {
+    let stream = match stream.moved() {
+        Ok(stream) => stream,
+        Err(error) => return error.to_string(),
+    };
+    let session = Session::new(stream, RAFT_BYTES_MAX, RAFT_BYTES_MAX, limits);
+    let serve = move |bytes: Vec<u8>| {
+        let raft = raft.clone();
+        Box::pin(async move { raft.handle(&bytes).await })
+    };
+    session.run(serve).await
 }
 
 /// The state of one connection.

@@ -1,14 +1,67 @@
 //! Bells: who waits for which scope.
+//!
+//! To wake a task of another runtime takes a call to the kernel each time, so the bells of one
+//! change are rung together where those who wait for them run.
 
 use super::scope::{Scope, Touched};
 use super::{Key, lock};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex};
+use tokio::runtime::{Handle, Id};
 use tokio::sync::Notify;
 
+/// A bell, and where it is listened to, if that is on a runtime.
+#[derive(Debug)]
+struct Bell {
+    notify: Notify,
+    home: Option<Handle>,
+}
+
 /// Bells that ring together, by watch.
-type Bells = BTreeMap<u64, Arc<Notify>>;
+type Bells = BTreeMap<u64, Arc<Bell>>;
+
+/// Bells to ring, those of other runtimes by runtime.
+#[derive(Default)]
+struct Round {
+    here: Option<Id>,
+    others: HashMap<Id, (Handle, Vec<Arc<Bell>>)>,
+}
+
+impl Round {
+    /// Starts on the runtime that this is called within, if it is one.
+    fn new() -> Self {
+        let here = Handle::try_current().ok().map(|handle| handle.id());
+        Self { here, others: HashMap::new() }
+    }
+
+    fn add(&mut self, bells: Option<&Bells>) {
+        for bell in bells.into_iter().flat_map(Bells::values) {
+            match &bell.home {
+                Some(home) if Some(home.id()) != self.here => {
+                    let (_, bells) =
+                        self.others.entry(home.id()).or_insert_with(|| (home.clone(), Vec::new()));
+                    bells.push(Arc::clone(bell));
+                }
+                Some(_) | None => bell.notify.notify_one(),
+            }
+        }
+    }
+
+    /// Rings those of other runtimes; one alone from here.
+    fn end(self) {
+        for (home, bells) in self.others.into_values() {
+            match bells.as_slice() {
+                [bell] => bell.notify.notify_one(),
+                _ => drop(home.spawn(async move {
+                    for bell in bells {
+                        bell.notify.notify_one();
+                    }
+                })),
+            }
+        }
+    }
+}
 
 /// Everybody who waits. Its size is bounded by the edges' limits on connections and requests.
 #[derive(Debug, Default)]
@@ -28,12 +81,12 @@ pub struct Watch {
     watchers: Arc<Mutex<Watchers>>,
     scopes: Vec<Scope>,
     id: u64,
-    bell: Arc<Notify>,
+    bell: Arc<Bell>,
 }
 
 impl Watch {
     pub(super) fn register(watchers: &Arc<Mutex<Watchers>>, scopes: &[Scope]) -> Self {
-        let bell = Arc::new(Notify::new());
+        let bell = Arc::new(Bell { notify: Notify::new(), home: Handle::try_current().ok() });
         let mut all = lock(watchers);
         let id = all.next;
         all.next += 1;
@@ -46,7 +99,7 @@ impl Watch {
 
     /// Waits for the next ring, or takes the one that came meanwhile.
     pub async fn rung(&self) {
-        self.bell.notified().await;
+        self.bell.notify.notified().await;
     }
 
     /// Tells what it listens to.
@@ -105,9 +158,10 @@ impl Watchers {
 
     /// Rings everybody whom the change may concern.
     pub(super) fn ring(&self, touched: &Touched) {
+        let mut round = Round::new();
         for scope in &touched.scopes {
             match scope {
-                Scope::Key(key) => self.ring_key(key),
+                Scope::Key(key) => self.ring_key(&mut round, key),
                 Scope::Prefix(_)
                 | Scope::Nodes
                 | Scope::Services
@@ -118,46 +172,49 @@ impl Watchers {
                 | Scope::Sessions
                 | Scope::Queries
                 | Scope::Coordinates
-                | Scope::Session(_) => ring(self.rest.get(scope)),
+                | Scope::Session(_) => round.add(self.rest.get(scope)),
             }
         }
         for tree in &touched.trees {
-            self.ring_tree(tree);
+            self.ring_tree(&mut round, tree);
         }
+        round.end();
     }
 
-    fn ring_key(&self, key: &str) {
-        ring(self.keys.get(key));
-        self.ring_prefixes_of(key);
+    fn ring_key(&self, round: &mut Round, key: &str) {
+        round.add(self.keys.get(key));
+        self.ring_prefixes_of(round, key);
     }
 
     /// Rings the watches on every prefix of a key, itself included.
-    fn ring_prefixes_of(&self, key: &str) {
+    fn ring_prefixes_of(&self, round: &mut Round, key: &str) {
         if self.prefixes.is_empty() {
             return;
         }
         for end in (0..=key.len()).filter(|&end| key.is_char_boundary(end)) {
-            ring(self.prefixes.get(&key[..end]));
+            round.add(self.prefixes.get(&key[..end]));
         }
     }
 
     /// Rings the watches on keys and prefixes under a prefix, and those above it.
-    fn ring_tree(&self, tree: &str) {
-        self.ring_prefixes_of(tree);
+    fn ring_tree(&self, round: &mut Round, tree: &str) {
+        self.ring_prefixes_of(round, tree);
         for map in [&self.keys, &self.prefixes] {
             let from = (Bound::Included(tree), Bound::Unbounded);
             for (_, bells) in map.range::<str, _>(from).take_while(|(key, _)| key.starts_with(tree))
             {
-                ring(Some(bells));
+                round.add(Some(bells));
             }
         }
     }
 
     /// Rings everybody.
     pub(super) fn ring_all(&self) {
+        let mut round = Round::new();
         for bells in self.keys.values().chain(self.prefixes.values()).chain(self.rest.values()) {
-            ring(Some(bells));
+            round.add(Some(bells));
         }
+        round.end();
     }
 
     /// Counts who waits, once for each of their scopes.
@@ -168,8 +225,32 @@ impl Watchers {
     }
 }
 
-fn ring(bells: Option<&Bells>) {
-    for bell in bells.into_iter().flat_map(Bells::values) {
-        bell.notify_one();
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::runtime::Builder;
+
+    #[test]
+    fn bells_ring_where_they_are_listened_to() {
+        let far = Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
+        let watchers = Arc::new(Mutex::new(Watchers::default()));
+        let prefixes = ["a", "ab", "abc"].map(|prefix| [Scope::Prefix(prefix.into())]);
+        let waiting: Vec<_> = prefixes
+            .iter()
+            .map(|scopes| {
+                let watch = far.block_on(async { Watch::register(&watchers, scopes) });
+                far.spawn(async move { watch.rung().await })
+            })
+            .collect();
+        let here = Watch::register(&watchers, &prefixes[0]);
+        let scopes = [Scope::Key("abc/d".into())].into_iter().collect();
+        lock(&watchers).ring(&Touched { scopes, ..Touched::default() });
+        far.block_on(async {
+            for one in waiting {
+                one.await.expect("it was rung");
+            }
+            here.rung().await;
+        });
+        far.shutdown_background();
     }
 }

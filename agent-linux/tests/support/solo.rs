@@ -12,7 +12,7 @@ use tokio::time::timeout;
 /// If it does not lead within [`PATIENCE`](super::PATIENCE).
 pub async fn raft(store: &Arc<Store>) -> Raft {
     let compaction = Compaction::default();
-    let options = Options { data_dir: None, raft_multiplier: 1, compaction };
+    let options = Options { compaction, ..Options::default() };
     let raft = Raft::open(options, store.clone()).await.expect("raft opens without files");
     let this = Server {
         id: raft.id(),

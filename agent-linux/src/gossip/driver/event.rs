@@ -4,33 +4,39 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use agent_core::gossip::leaf::Event as LeafEvent;
-use agent_core::gossip::{Change, Event};
+use agent_core::gossip::{Change, Event, Role};
 
 use super::{Inner, Told, lock, partial, stream};
 use crate::metrics;
 
+/// Who looks different than before.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::gossip) enum Changed {
+    /// Nobody.
+    Nobody,
+    /// Members that are clients.
+    Clients,
+    /// Servers among them, ourselves, or what a leaf knows of others.
+    Servers,
+}
+
 impl Inner {
-    /// Acts on what an engine told; true if the list of members, or what a leaf knows, changed.
-    pub(super) fn handle_told(self: &Arc<Self>, told: Told) -> bool {
+    /// Acts on what an engine told; answers who changed by it.
+    pub(super) fn handle_told(self: &Arc<Self>, told: Told) -> Changed {
         match told {
-            Told::Full(event) => self.handle_event(event),
-            Told::Leaf(event) => {
-                self.handle_leaf_event(event);
-                true
-            }
-            Told::Left => {
-                self.left.send_replace(true);
-                true
-            }
-            Told::Contacts => true,
+            Told::Full(event) => return self.handle_event(event),
+            Told::Leaf(event) => self.handle_leaf_event(event),
+            Told::Left => drop(self.left.send_replace(true)),
+            Told::Contacts => {}
         }
+        Changed::Servers
     }
 
-    /// Acts on one event; true if the list of members changed.
-    fn handle_event(self: &Arc<Self>, event: Event) -> bool {
+    /// Acts on one event; answers who changed by it.
+    fn handle_event(self: &Arc<Self>, event: Event) -> Changed {
         let pool = self.name;
         match event {
-            Event::Member { name, address, change } => {
+            Event::Member { name, address, role, change } => {
                 count(change);
                 match change {
                     Change::Joined => tracing::info!("{pool}: member joined: {name} {address}"),
@@ -40,7 +46,10 @@ impl Inner {
                     Change::Failed => tracing::info!("{pool}: member failed: {name} {address}"),
                     Change::Reaped => tracing::info!("{pool}: member reaped: {name} {address}"),
                 }
-                return true;
+                return match role {
+                    Role::Client => Changed::Clients,
+                    Role::Server => Changed::Servers,
+                };
             }
             Event::Conflict { name, holder, claimant } => {
                 let holder = holder.map_or_else(|| "this agent".into(), |at| at.to_string());
@@ -52,7 +61,7 @@ impl Inner {
             Event::SyncDue { peer } => stream::spawn_repair(self, peer),
             Event::Renewed { generation } => {
                 self.renew(generation);
-                return true;
+                return Changed::Servers;
             }
             Event::User(event) => {
                 metrics::SERF_EVENTS.count();
@@ -62,10 +71,10 @@ impl Inner {
             }
             Event::LeaveDone => {
                 self.left.send_replace(true);
-                return true;
+                return Changed::Servers;
             }
         }
-        false
+        Changed::Nobody
     }
 
     /// Acts on one event of a leaf.

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use agent_core::gossip::Status;
 use agent_core::gossip::identity::Identity;
+use agent_core::gossip::pool::MemberView;
+use agent_core::gossip::{Role, Status};
 
 use super::super::{Member, MemberStatus, Meta, Stats};
 use super::{Engine, Inner, Seal, lock};
@@ -14,17 +15,8 @@ impl Inner {
         let version = *self.version.borrow();
         let mut cached = lock(&self.cached);
         if cached.0 != version {
-            let member = |identity: &Identity, how: Status, meta: Meta| Member {
-                name: meta.name.clone(),
-                addr: identity.address.socket(),
-                status: status(how),
-                meta,
-            };
             let members = match &*lock(&self.engine) {
-                Engine::Full(pool) => pool
-                    .members()
-                    .map(|view| member(view.identity, view.status, view.meta()))
-                    .collect(),
+                Engine::Full(pool) => pool.members().map(shown).collect(),
                 Engine::Leaf(leaf) => {
                     vec![member(leaf.identity(), leaf.status(), leaf.meta().clone())]
                 }
@@ -32,6 +24,25 @@ impl Inner {
             *cached = (version, Arc::new(members));
         }
         Arc::clone(&cached.1)
+    }
+
+    /// Tells the members that are servers; a leaf knows of none.
+    pub(in crate::gossip) fn servers(&self) -> Vec<Member> {
+        match &*lock(&self.engine) {
+            Engine::Full(pool) => {
+                let servers = pool.members().filter(|member| member.role == Role::Server);
+                servers.map(shown).collect()
+            }
+            Engine::Leaf(_) => Vec::new(),
+        }
+    }
+
+    /// Counts the members; a leaf counts itself.
+    pub(in crate::gossip) fn count(&self) -> usize {
+        match &*lock(&self.engine) {
+            Engine::Full(pool) => pool.members().count(),
+            Engine::Leaf(_) => 1,
+        }
     }
 
     /// Tells our name, and who else lives, with names.
@@ -44,21 +55,21 @@ impl Inner {
     }
 
     pub(in crate::gossip) fn stats(&self) -> Stats {
-        let members = self.members();
-        let count = |status| members.iter().filter(|member| member.status == status).count();
         let common = Stats {
-            members: members.len(),
-            failed: count(MemberStatus::Failed),
-            left: count(MemberStatus::Left),
+            members: self.count(),
             member_time: *self.version.borrow(),
             drops: self.seal.as_ref().map(Seal::drops),
             ..Stats::default()
         };
         match &*lock(&self.engine) {
             Engine::Full(pool) => {
+                let count =
+                    |status| pool.members().filter(|member| member.status == status).count();
                 let (intent_queue, event_queue) = pool.backlog();
                 let counters = pool.stats();
                 Stats {
+                    failed: count(Status::Failed),
+                    left: count(Status::Left),
                     health_score: pool.health_score(),
                     place_resets: pool.place_resets(),
                     event_time: pool.event_time(),
@@ -79,6 +90,16 @@ impl Inner {
             },
         }
     }
+}
+
+/// Shows a member of a full view.
+fn shown(view: MemberView<'_>) -> Member {
+    member(view.identity, view.status, view.meta())
+}
+
+fn member(identity: &Identity, how: Status, meta: Meta) -> Member {
+    let addr = identity.address.socket();
+    Member { name: meta.name.clone(), addr, status: status(how), meta }
 }
 
 const fn status(status: Status) -> MemberStatus {
