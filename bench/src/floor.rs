@@ -119,7 +119,7 @@ static RUNG: LazyLock<watch::Sender<()>> = LazyLock::new(|| watch::Sender::new((
 async fn nothing(request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
     match request.uri().path() {
         PARK => drop(RUNG.subscribe().changed().await),
-        RING => drop(RUNG.send_replace(())),
+        RING => RUNG.send_modify(|()| {}),
         _ => {}
     }
     // A body that is left unread would close the connection.

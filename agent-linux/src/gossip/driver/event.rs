@@ -26,7 +26,7 @@ impl Inner {
         match told {
             Told::Full(event) => return self.handle_event(event),
             Told::Leaf(event) => self.handle_leaf_event(event),
-            Told::Left => drop(self.left.send_replace(true)),
+            Told::Left => self.left.send_modify(|left| *left = true),
             Told::Contacts => {}
         }
         Changed::Servers
