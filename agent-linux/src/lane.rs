@@ -9,9 +9,10 @@
 //! A client has one thread and no lanes.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 
 /// Lanes at most.
@@ -81,6 +82,23 @@ fn lane() -> io::Result<Handle> {
     let serve = move || runtime.block_on(std::future::pending::<()>());
     std::thread::Builder::new().name("lane".into()).spawn(serve)?;
     Ok(handle)
+}
+
+/// Connections that the kernel keeps until they are accepted, as Go's programs ask it to: with the
+/// 128 of Rust's, a pool of thousands that turns to its servers at once is mostly turned away, and
+/// comes back by back-off. The kernel's own `somaxconn` may be less.
+const BACKLOG: u32 = 4096;
+
+/// Listens on a TCP address.
+///
+/// # Errors
+///
+/// The system's; nothing is held then.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// A socket that can go from one runtime to another.

@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::process::Command;
 
+use crate::picture::is_gone;
+
 /// A namespace with a loopback of its own; it goes with the value and whoever is in it.
 #[derive(Debug)]
 pub(crate) struct Space(String);
@@ -43,6 +45,19 @@ impl Space {
         let kind = Some(rustix::thread::LinkNameSpaceType::Network);
         rustix::thread::move_into_link_name_space(file.as_fd(), kind)
             .map_err(|error| error.to_string())
+    }
+}
+
+/// Removes the namespaces of runs that were killed.
+pub(crate) fn sweep() {
+    let Ok(list) = std::fs::read_dir("/run/netns") else { return };
+    for entry in list.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(rest) = name.strip_prefix("bench") else { continue };
+        let end = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
+        if is_gone(&rest[..end]) {
+            drop(Space(name));
+        }
     }
 }
 

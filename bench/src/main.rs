@@ -145,6 +145,7 @@ fn run() -> Result<(), String> {
         return Err("nothing to measure: give --agent PATH".into());
     }
     picture::sweep();
+    lab::sweep();
     raise_files();
     let heading = order.heading();
     let mut missed = Vec::new();

@@ -86,6 +86,7 @@ fn devices_of(order: &Order, binary: &Path, count: usize) -> Result<Vec<f64>, St
     // The picture's own client is a member, too.
     let all = count + picture.agents.len();
     let seen = servers.until_alive(all, began)?;
+    eprintln!("pool: all {count} seen after {seen:.1?}");
     sleep(settle);
     let pooled = servers.rss_kib();
     let began = Instant::now();
@@ -98,6 +99,7 @@ fn devices_of(order: &Order, binary: &Path, count: usize) -> Result<Vec<f64>, St
         Ok((registered == count).then_some(()).ok_or(text))
     })?;
     let registered = began.elapsed();
+    eprintln!("  registered after {registered:.1?}");
     sleep(settle);
     let connected = servers.rss_kib();
     let (span, own) = (order.span(SPAN_SECS), std::process::id());

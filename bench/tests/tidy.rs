@@ -64,7 +64,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["version"]),
     ("dns", &["config", "endpoint", "lane", "metrics", "version"]),
     ("endpoint", &["acl", "archive", "config", "metrics", "raft", "rpc", "store", "version"]),
-    ("gossip", &["config", "metrics", "version"]),
+    ("gossip", &["config", "lane", "metrics", "version"]),
     ("http", &["config", "endpoint", "lane", "metrics", "tls", "ui", "version"]),
     ("lane", &[]),
     ("leader", &["config", "endpoint", "gossip", "metrics", "raft", "rpc", "store", "version"]),

@@ -3,7 +3,7 @@
 //! All are bound before anything else starts, so that an address in use stops the start at once.
 
 use crate::config::{Config, Listen, UnixSockets};
-use crate::{http, tls};
+use crate::{http, lane, tls};
 use rustls::ServerConfig;
 use std::fmt;
 use std::fs;
@@ -62,16 +62,16 @@ pub(super) async fn bind(config: &Config) -> Result<Listeners, Error> {
         Listeners { rpc: None, http: Vec::new(), certificates: None, dns: Vec::new() };
     if config.server {
         let address = SocketAddr::new(config.bind_addr, config.ports.server);
-        listeners.rpc = Some(tcp("RPC", address).await?);
+        listeners.rpc = Some(tcp("RPC", address)?);
     }
     for listen in &config.http_listen {
-        listeners.http.push(http(config, "HTTP", listen).await?);
+        listeners.http.push(http(config, "HTTP", listen)?);
     }
     if !config.https_listen.is_empty() {
         let presented = tls::server(&config.tls).map_err(Error::Tls)?;
         let (sender, offer) = channel::channel(presented);
         for listen in &config.https_listen {
-            let listener = http(config, "HTTPS", listen).await?;
+            let listener = http(config, "HTTPS", listen)?;
             listeners.http.push(listener.with_tls(offer.clone()));
         }
         listeners.certificates = Some(sender);
@@ -80,23 +80,22 @@ pub(super) async fn bind(config: &Config) -> Result<Listeners, Error> {
         let udp = UdpSocket::bind(address)
             .await
             .map_err(|source| Error::Bind { what: format!("DNS on udp {address}"), source })?;
-        listeners.dns.push((udp, tcp("DNS", *address).await?));
+        listeners.dns.push((udp, tcp("DNS", *address)?));
     }
     Ok(listeners)
 }
 
 /// Binds one place for HTTP.
-async fn http(config: &Config, what: &str, listen: &Listen) -> Result<http::Listener, Error> {
+fn http(config: &Config, what: &str, listen: &Listen) -> Result<http::Listener, Error> {
     match listen {
-        Listen::Tcp(address) => tcp(what, *address).await.map(Into::into),
+        Listen::Tcp(address) => tcp(what, *address).map(Into::into),
         Listen::Unix(path) => unix(what, path, &config.unix_sockets).map(Into::into),
     }
 }
 
 /// Binds one TCP address.
-async fn tcp(what: &str, address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address)
-        .await
+fn tcp(what: &str, address: SocketAddr) -> Result<TcpListener, Error> {
+    lane::listen(address)
         .map_err(|source| Error::Bind { what: format!("{what} on tcp {address}"), source })
 }
 

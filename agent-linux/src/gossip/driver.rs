@@ -22,7 +22,7 @@ use super::keyring::{self, Questions, Seal};
 use super::partial::{self, Partial};
 use super::snapshot::{MEMBERS_MAX, Snapshot};
 use super::{Config, Kind, Member, Meta, Options, stream};
-use crate::metrics;
+use crate::{lane, metrics};
 
 pub(super) use event::Changed;
 
@@ -175,7 +175,7 @@ fn engine(
 async fn bind(address: SocketAddr) -> io::Result<(AsyncFd<UdpSocket>, TcpListener)> {
     let mut attempt = 1;
     loop {
-        let listener = TcpListener::bind(address).await?;
+        let listener = lane::listen(address)?;
         match UdpSocket::bind(listener.local_addr()?) {
             Ok(socket) => {
                 socket.set_nonblocking(true)?;
