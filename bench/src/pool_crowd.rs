@@ -2,7 +2,7 @@
 //! and a connection of its own, on an address of its own, under one thread and one epoll for each
 //! processor.
 
-use agent_core::client::{Client, Link, Profile};
+use agent_core::client::{Client, Event as Answer, Link, Profile};
 use agent_core::gossip::leaf::Event;
 use agent_core::gossip::{Card, Config, Leaf};
 use agent_core::time::{Duration as Span, Instant};
@@ -261,7 +261,13 @@ impl Device {
                     self.client.handle_closed(now);
                 }
                 // An event that is taken makes room for the bytes that waited.
-                more = self.client.poll_event().is_some();
+                more = match self.client.poll_event() {
+                    Some(Answer::NoServer) => {
+                        self.leaf.seek_servers();
+                        true
+                    }
+                    event => event.is_some(),
+                };
             }
             self.registered = self.client.is_registered();
         }
