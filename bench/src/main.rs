@@ -33,6 +33,7 @@ mod plot;
 mod pool;
 mod pool_clients;
 mod pool_crowd;
+mod pool_yard;
 mod process;
 mod register;
 mod report;
@@ -134,6 +135,10 @@ fn run() -> Result<(), String> {
     };
     if verb == floor::VERB {
         return floor::serve();
+    }
+    if verb == pool_crowd::VERB {
+        raise_files();
+        return pool_crowd::serve();
     }
     let verbs: Vec<&Verb> =
         VERBS.iter().filter(|known| known.name == verb || verb == "all" && known.in_all).collect();

@@ -5,7 +5,8 @@ use crate::Order;
 use crate::lab::Space;
 use crate::picture::{Picture, Role};
 use crate::pool_clients::{Breed, Clients};
-use crate::pool_crowd::{Crowd, DEVICE_BYTES};
+use crate::pool_crowd::{Crowd, Progress};
+use crate::pool_yard::DEVICE_BYTES;
 use crate::process::{Sample, cpu_ns};
 use crate::report::{Figures, Report};
 use std::net::Ipv4Addr;
@@ -82,7 +83,7 @@ fn devices_of(order: &Order, binary: &Path, count: usize) -> Result<Vec<f64>, St
     let [_, _, network, _] = servers.addresses[0].octets();
     let first = Ipv4Addr::new(127, 192 | (network & 63), 0, 0);
     let began = Instant::now();
-    let crowd = Crowd::start(count, first, &servers.addresses, START)?;
+    let mut crowd = Crowd::start(count, first, &servers.addresses, START)?;
     // The picture's own client is a member, too.
     let all = count + picture.agents.len();
     let seen = servers.until_alive(all, began)?;
@@ -90,10 +91,9 @@ fn devices_of(order: &Order, binary: &Path, count: usize) -> Result<Vec<f64>, St
     sleep(settle);
     let pooled = servers.rss_kib();
     let began = Instant::now();
-    crowd.call();
+    crowd.call()?;
     until(began, "all devices are registered", || {
-        let (joined, registered) = crowd.progress()?;
-        let late = crowd.late();
+        let Progress { joined, registered, late } = crowd.progress()?;
         let text =
             format!("{joined} joined, {registered} registered of {count}, up to {late:?} late");
         Ok((registered == count).then_some(()).ok_or(text))
@@ -102,17 +102,17 @@ fn devices_of(order: &Order, binary: &Path, count: usize) -> Result<Vec<f64>, St
     eprintln!("  registered after {registered:.1?}");
     sleep(settle);
     let connected = servers.rss_kib();
-    let (span, own) = (order.span(SPAN_SECS), std::process::id());
-    let before = (servers.cpu_ns(), cpu_ns(own));
-    crowd.late();
+    let span = order.span(SPAN_SECS);
+    let before = (servers.cpu_ns(), crowd.cpu_ns());
+    crowd.progress()?;
     sleep(span);
-    let used = (servers.cpu_ns() - before.0, cpu_ns(own) - before.1);
+    let used = (servers.cpu_ns() - before.0, crowd.cpu_ns() - before.1);
     let began = Instant::now();
     let cut = CUT.min(count);
-    crowd.cut(count - cut);
-    let failed = servers
-        .until_alive(all - cut, began)
-        .map_err(|error| format!("{error}; devices were up to {:?} late", crowd.late()))?;
+    crowd.cut(count - cut)?;
+    let failed = servers.until_alive(all - cut, began);
+    let late = crowd.progress()?.late;
+    let failed = failed.map_err(|error| format!("{error}; devices were up to {late:?} late"))?;
     let per = |kib: f64, base: f64, each: f64| (kib - base).max(0.0) / each;
     let shares = count as f64 / servers.addresses.len() as f64;
     Ok(vec![
@@ -126,7 +126,7 @@ fn devices_of(order: &Order, binary: &Path, count: usize) -> Result<Vec<f64>, St
         used.1 as f64 / 1000.0 / span.as_secs_f64() / count as f64,
         DEVICE_BYTES as f64,
         failed.as_secs_f64(),
-        crowd.late().as_secs_f64() * 1000.0,
+        late.as_secs_f64() * 1000.0,
     ])
 }
 

@@ -1,60 +1,45 @@
-//! Thousands of devices in one process: each a leaf and a client of `agent-core` with a UDP socket
-//! and a connection of its own, on an address of its own, under one thread and one epoll for each
-//! processor.
+//! Thousands of devices in a process for each processor: a process has an allowance of open files,
+//! and a device takes two. The parent tells each by lines what is to be, and asks how far it is.
 
-use agent_core::client::{Client, Event as Answer, Link, Profile};
-use agent_core::gossip::leaf::Event;
-use agent_core::gossip::{Card, Config, Leaf};
-use agent_core::time::{Duration as Span, Instant};
-use agent_core::wire::packet::PACKET_BYTES_MAX;
-use rustix::event::epoll;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::OwnedFd;
+use crate::picture::guarded;
+use crate::pool_yard::{Shared, Yard};
+use std::io::{BufRead, BufReader, Write, stdin};
+use std::net::Ipv4Addr;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant as Clock};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-/// The gossip port of every device.
-const PORT: u16 = 8301;
-/// Events that are taken from the kernel at once.
-const EVENTS: usize = 512;
-/// Datagrams of one device that are read in a row.
-const DATAGRAMS: usize = 64;
-/// Time between two attempts to get in, while nobody is known.
-const JOIN_PERIOD: Span = Span::from_secs(3);
-/// Longest that the thread sleeps: it is told to stop, or that devices may connect.
-const NAP: Duration = Duration::from_millis(100);
+/// The verb that is such a process; not for people.
+pub(crate) const VERB: &str = "crowd";
 
-/// What boards have: contacts; checks, bytes of an output, bytes of a message.
-type Member = Leaf<8>;
-type Caller = Client<'static, 1, 16, 512>;
-
-/// How far the devices of a thread are, told by it.
-#[derive(Default)]
-struct Shared {
-    stop: AtomicBool,
-    /// Whether devices may connect to servers.
-    calling: AtomicBool,
-    /// Devices from this number on are silent, as if their power was cut.
-    living: AtomicUsize,
-    joined: AtomicUsize,
-    registered: AtomicUsize,
-    /// How late the latest step was since this was asked, in microseconds.
-    late: AtomicU64,
-}
+/// Says that the devices are made.
+const READY: &str = "ready";
 
 /// Running devices; they end with the value.
 pub(crate) struct Crowd {
-    /// Each thread has every so-manieth device.
-    threads: Vec<(Arc<Shared>, Thread)>,
+    parts: Vec<Part>,
 }
 
-type Thread = JoinHandle<Result<(), String>>;
+/// A process: each has every so-manieth device.
+struct Part {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+/// How far the devices are.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Progress {
+    /// How many have a contact.
+    pub(crate) joined: usize,
+    /// How many are registered.
+    pub(crate) registered: usize,
+    /// How late the latest step was since this was last asked. Devices that are a second late take
+    /// it that they, not others, were away: then they find no failures, and the machine is what was
+    /// measured.
+    pub(crate) late: Duration,
+}
 
 impl Crowd {
     /// Starts devices on addresses from `first` on, which join through one of the servers each,
@@ -69,401 +54,163 @@ impl Crowd {
         servers: &[Ipv4Addr],
         span: Duration,
     ) -> Result<Crowd, String> {
-        let origin = Clock::now();
         let all = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut yards = Vec::new();
-        for _ in 0..all {
-            yards.push(Yard::new(origin)?);
+        let servers: Vec<String> = servers.iter().map(Ipv4Addr::to_string).collect();
+        let (servers, span) = (servers.join(" "), span.as_micros());
+        let mut crowd = Crowd { parts: Vec::new() };
+        for at in 0..all {
+            let mut part = Part::spawn()?;
+            part.tell(&format!("{at} {all} {count} {first} {span} {servers}"))?;
+            crowd.parts.push(part);
         }
-        for at in 0..count {
-            let delay = span.as_micros() as u64 * at as u64 / count.max(1) as u64;
-            let address = address(first, at);
-            let device = Device::new(at, address, servers[at % servers.len()], delay)
-                .map_err(|error| format!("device {at} at {address}: {error}"))?;
-            yards[at % all].add(device)?;
+        for part in &mut crowd.parts {
+            let answer = part.hear()?;
+            if answer != READY {
+                return Err(answer);
+            }
         }
-        let run = |yard: Yard| {
-            let shared = Arc::new(Shared::default());
-            shared.living.store(yard.devices.len(), Ordering::Relaxed);
-            let told = Arc::clone(&shared);
-            (shared, std::thread::spawn(move || yard.run(&told)))
-        };
-        Ok(Crowd { threads: yards.into_iter().map(run).collect() })
+        Ok(crowd)
     }
 
-    fn shared(&self) -> impl Iterator<Item = &Shared> {
-        self.threads.iter().map(|(shared, _)| &**shared)
+    fn tell(&mut self, line: &str) -> Result<(), String> {
+        self.parts.iter_mut().try_for_each(|part| part.tell(line))
     }
 
     /// Lets the devices connect to servers.
-    pub(crate) fn call(&self) {
-        self.shared().for_each(|shared| shared.calling.store(true, Ordering::Relaxed));
-    }
-
-    /// Cuts the power of all devices from this number on.
-    pub(crate) fn cut(&self, living: usize) {
-        let all = self.threads.len();
-        for (at, shared) in self.shared().enumerate() {
-            shared.living.store((living + all - 1 - at) / all, Ordering::Relaxed);
-        }
-    }
-
-    /// How many have a contact, and how many are registered.
     ///
     /// # Errors
     ///
-    /// If a thread has ended.
-    pub(crate) fn progress(&self) -> Result<(usize, usize), String> {
-        if self.threads.iter().any(|(_, thread)| thread.is_finished()) {
-            return Err("a thread of the devices has ended".into());
-        }
-        let sum = |of: fn(&Shared) -> &AtomicUsize| {
-            self.shared().map(|shared| of(shared).load(Ordering::Relaxed)).sum()
-        };
-        Ok((sum(|shared| &shared.joined), sum(|shared| &shared.registered)))
+    /// If a process has ended.
+    pub(crate) fn call(&mut self) -> Result<(), String> {
+        self.tell("call")
     }
 
-    /// How late the latest step of a device was since this was last asked. Devices that are a
-    /// second late take it that they, not others, were away: then they find no failures, and the
-    /// machine is what was measured.
-    pub(crate) fn late(&self) -> Duration {
-        let late = self.shared().map(|shared| shared.late.swap(0, Ordering::Relaxed));
-        Duration::from_micros(late.max().unwrap_or(0))
+    /// Cuts the power of all devices from this number on.
+    ///
+    /// # Errors
+    ///
+    /// If a process has ended.
+    pub(crate) fn cut(&mut self, living: usize) -> Result<(), String> {
+        let all = self.parts.len();
+        for (at, part) in self.parts.iter_mut().enumerate() {
+            part.tell(&format!("living {}", (living + all - 1 - at) / all))?;
+        }
+        Ok(())
+    }
+
+    /// Tells how far they are.
+    ///
+    /// # Errors
+    ///
+    /// If a process has ended.
+    pub(crate) fn progress(&mut self) -> Result<Progress, String> {
+        self.tell("progress")?;
+        let mut sum = Progress::default();
+        for part in &mut self.parts {
+            let line = part.hear()?;
+            let numbers: Result<Vec<usize>, _> = line.split(' ').map(str::parse).collect();
+            let Ok(&[joined, registered, late]) = numbers.as_deref() else {
+                return Err(format!("the devices say {line:?}"));
+            };
+            sum.joined += joined;
+            sum.registered += registered;
+            sum.late = sum.late.max(Duration::from_micros(late as u64));
+        }
+        Ok(sum)
+    }
+
+    /// CPU time of all of them.
+    pub(crate) fn cpu_ns(&self) -> u64 {
+        self.parts.iter().map(|part| crate::process::cpu_ns(part.child.id())).sum()
     }
 }
 
-impl Drop for Crowd {
+impl Part {
+    fn spawn() -> Result<Part, String> {
+        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        let words = guarded(&program);
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).arg(VERB).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| format!("{}: {error}", words[0]))?;
+        match (child.stdin.take(), child.stdout.take()) {
+            (Some(input), Some(output)) => {
+                Ok(Part { child, input, output: BufReader::new(output) })
+            }
+            _ => Err("a process without pipes".into()),
+        }
+    }
+
+    fn tell(&mut self, line: &str) -> Result<(), String> {
+        writeln!(self.input, "{line}").map_err(|error| format!("the devices are gone: {error}"))
+    }
+
+    fn hear(&mut self) -> Result<String, String> {
+        let mut line = String::new();
+        match self.output.read_line(&mut line) {
+            Ok(0) => Err("the devices are gone".into()),
+            Ok(_) => Ok(line.trim_end().to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+impl Drop for Part {
     fn drop(&mut self) {
-        self.shared().for_each(|shared| shared.stop.store(true, Ordering::Relaxed));
-        for (_, thread) in self.threads.drain(..) {
-            match thread.join() {
-                Ok(Err(error)) => eprintln!("bench: devices: {error}"),
-                Err(_) => eprintln!("bench: a thread of the devices panicked"),
-                Ok(Ok(())) => {}
-            }
-        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
-/// Bytes that a device takes in this program, its sockets' own memory aside.
-pub(crate) const DEVICE_BYTES: usize = size_of::<Member>() + size_of::<Caller>();
-
-fn address(first: Ipv4Addr, at: usize) -> Ipv4Addr {
-    // 250 to a network, so that none ends in 0 or 255.
-    let (network, host) = (at as u32 / 250, at as u32 % 250);
-    Ipv4Addr::from_bits((first.to_bits() & !0xff) + (network << 8) + host + 1)
+/// Is such a process, until its input ends.
+///
+/// # Errors
+///
+/// If the first line is not what a parent says.
+pub(crate) fn serve() -> Result<(), String> {
+    let mut lines = stdin().lines().map_while(Result::ok);
+    let first = lines.next().unwrap_or_default();
+    let yard = match yard(&first).ok_or("not started by a bench")? {
+        Ok(yard) => yard,
+        Err(error) => {
+            println!("{error}");
+            return Ok(());
+        }
+    };
+    let shared = Arc::new(Shared::default());
+    shared.living.store(yard.len(), Ordering::Relaxed);
+    let told = Arc::clone(&shared);
+    let thread = std::thread::spawn(move || yard.run(&told));
+    println!("{READY}");
+    for line in lines {
+        if thread.is_finished() {
+            return thread.join().map_err(|_| "a panic".to_owned())?.map(|never| match never {});
+        }
+        match line.split_once(' ') {
+            None if line == "call" => shared.calling.store(true, Ordering::Relaxed),
+            Some(("living", number)) => {
+                let living = number.parse().map_err(|_| format!("{line:?}"))?;
+                shared.living.store(living, Ordering::Relaxed);
+            }
+            _ => {
+                let of = |number: &std::sync::atomic::AtomicUsize| number.load(Ordering::Relaxed);
+                let late = shared.late.swap(0, Ordering::Relaxed);
+                println!("{} {} {late}", of(&shared.joined), of(&shared.registered));
+            }
+        }
+    }
+    Ok(())
 }
 
-/// The connection to a server.
-struct Stream {
-    link: Link,
-    socket: TcpStream,
-    connected: bool,
-    unsent: Vec<u8>,
-    untaken: Vec<u8>,
-}
-
-struct Device {
-    leaf: Box<Member>,
-    client: Box<Caller>,
-    address: Ipv4Addr,
-    server: SocketAddr,
-    udp: UdpSocket,
-    stream: Option<Stream>,
-    join_at: Option<Instant>,
-    /// For when it is in the queue.
-    queued: Option<Instant>,
-    joined: bool,
-    registered: bool,
-}
-
-impl Device {
-    fn new(
-        number: usize,
-        address: Ipv4Addr,
-        server: Ipv4Addr,
-        delay: u64,
-    ) -> Result<Device, String> {
-        let leak = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
-        let mut node_id = [0x5a; 16];
-        node_id[8..].copy_from_slice(&(number as u64 + 1).to_be_bytes());
-        let name = leak(format!("leaf-{number:05}"));
-        let profile = Profile {
-            node: name,
-            node_id,
-            datacenter: "dc1",
-            address: leak(address.to_string()),
-            token: "",
-            meta: &[],
-            servers: &[],
-            services: &[],
-            checks: &[],
-        };
-        let bound = SocketAddr::from((address, PORT));
-        let udp = UdpSocket::bind(bound).map_err(|error| error.to_string())?;
-        udp.set_nonblocking(true).map_err(|error| error.to_string())?;
-        let card = Card::client(name, "dc1", node_id, "1.8.7:");
-        let (seed, start) = (number as u64 + 1, Instant::default());
-        let leaf = Member::new(Config::lan(), &card, bound, 1, seed, start);
-        let client = Caller::new(profile, seed, start);
-        Ok(Device {
-            leaf: Box::new(leaf.map_err(|error| error.to_string())?),
-            client: Box::new(client.map_err(|error| error.to_string())?),
-            address,
-            server: SocketAddr::from((server, PORT)),
-            udp,
-            stream: None,
-            join_at: Some(start + Span::from_micros(delay)),
-            queued: None,
-            joined: false,
-            registered: false,
-        })
-    }
-
-    /// When it is to be stepped next, though nothing arrives.
-    fn due(&self, calling: bool) -> Instant {
-        let client = self.client.poll_timeout().filter(|_| calling).map(|(at, _)| at);
-        let leaf = self.leaf.poll_timeout().map(|(at, _)| at);
-        [client, leaf, self.join_at].into_iter().flatten().min().unwrap_or_default()
-    }
-
-    fn step(&mut self, now: Instant, calling: bool, packet: &mut [u8]) {
-        for _ in 0..DATAGRAMS {
-            // Whatever fails here is a packet lost.
-            let Ok((len, from)) = self.udp.recv_from(packet) else { break };
-            self.leaf.handle_datagram(now, from, &packet[..len]);
-        }
-        if self.join_at.is_some_and(|at| at <= now) {
-            self.leaf.join(self.server);
-            self.join_at = Some(now + JOIN_PERIOD);
-        }
-        self.leaf.handle_timeout(now);
-        while let Some(event) = self.leaf.poll_event() {
-            match event {
-                Event::Joined => (self.joined, self.join_at) = (true, None),
-                Event::Alone => (self.joined, self.join_at) = (false, Some(now)),
-                Event::Servers => {
-                    for server in self.leaf.servers() {
-                        self.client.offer_server(now, server);
-                    }
-                }
-                Event::Renewed { .. } => self.client.resync(now),
-            }
-        }
-        if calling {
-            self.client.handle_timeout(now);
-            self.follow(now);
-            let mut more = true;
-            while more {
-                if let Some(stream) = self.stream.as_mut().filter(|stream| stream.connected)
-                    && stream.carry(now, &mut self.client).is_err()
-                {
-                    self.client.handle_closed(now);
-                }
-                // An event that is taken makes room for the bytes that waited.
-                more = match self.client.poll_event() {
-                    Some(Answer::NoServer) => {
-                        self.leaf.seek_servers();
-                        true
-                    }
-                    event => event.is_some(),
-                };
-            }
-            self.registered = self.client.is_registered();
-        }
-        while let Some(transmit) = self.leaf.poll_transmit(now, packet) {
-            let _ = self.udp.send_to(&packet[..transmit.len], transmit.to);
-        }
-    }
-
-    /// Opens the connection that the client wants, closes any other, and tells of its fate.
-    fn follow(&mut self, now: Instant) {
-        let wanted = self.client.link();
-        if self.stream.as_ref().map(|stream| stream.link) != wanted {
-            self.stream = None;
-        }
-        let Some(link) = wanted else { return };
-        match &mut self.stream {
-            None => match dial(self.address, link.server) {
-                Ok(socket) => {
-                    let (unsent, untaken) = (Vec::new(), Vec::new());
-                    self.stream = Some(Stream { link, socket, connected: false, unsent, untaken });
-                }
-                Err(_) => self.client.handle_closed(now),
-            },
-            Some(stream) if !stream.connected => match stream.socket.take_error() {
-                Ok(None) if stream.socket.peer_addr().is_ok() => {
-                    stream.connected = true;
-                    let _ = stream.socket.set_nodelay(true);
-                    self.client.handle_connected(now);
-                }
-                Ok(None) => {}
-                Ok(Some(_)) | Err(_) => self.client.handle_closed(now),
-            },
-            Some(_) => {}
-        }
-    }
-}
-
-/// Starts a connection from an address without waiting for it: servers count connections by it.
-fn dial(from: Ipv4Addr, server: SocketAddr) -> std::io::Result<TcpStream> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
-    bind(&socket, &SocketAddr::from((from, 0)))?;
-    match connect(&socket, &server) {
-        Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(TcpStream::from(socket)),
-        Err(error) => Err(error.into()),
-    }
-}
-
-impl Stream {
-    /// Moves bytes in both directions until the socket or the client has no more.
-    fn carry(&mut self, now: Instant, client: &mut Caller) -> std::io::Result<()> {
-        let mut piece = [0; 1024];
-        let blocked = |error: &std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
-        loop {
-            if self.untaken.is_empty() {
-                match self.socket.read(&mut piece) {
-                    Ok(0) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-                    Ok(count) => self.untaken.extend_from_slice(&piece[..count]),
-                    Err(error) if blocked(&error) => break,
-                    Err(error) => return Err(error),
-                }
-            }
-            let taken = client.handle_bytes(now, &self.untaken);
-            self.untaken.drain(..taken);
-            if !self.untaken.is_empty() {
-                break;
-            }
-        }
-        loop {
-            while !self.unsent.is_empty() {
-                match self.socket.write(&self.unsent) {
-                    Ok(count) => _ = self.unsent.drain(..count),
-                    Err(error) if blocked(&error) => return Ok(()),
-                    Err(error) => return Err(error),
-                }
-            }
-            match client.poll_transmit_stream(now, &mut piece) {
-                Some(count) => self.unsent.extend_from_slice(&piece[..count]),
-                None => return Ok(()),
-            }
-        }
-    }
-}
-
-/// The devices of a thread and when each is due.
-struct Yard {
-    origin: Clock,
-    epoll: OwnedFd,
-    devices: Vec<Device>,
-    /// Of them, how many have a contact, and how many are registered.
-    joined: usize,
-    registered: usize,
-    queue: BinaryHeap<Reverse<(Instant, usize)>>,
-}
-
-impl Yard {
-    fn new(origin: Clock) -> Result<Yard, String> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| e.to_string())?;
-        let (devices, queue) = (Vec::new(), BinaryHeap::new());
-        Ok(Yard { origin, epoll, devices, joined: 0, registered: 0, queue })
-    }
-
-    fn add(&mut self, device: Device) -> Result<(), String> {
-        let data = epoll::EventData::new_u64(self.devices.len() as u64);
-        epoll::add(&self.epoll, &device.udp, data, epoll::EventFlags::IN)
-            .map_err(|error| error.to_string())?;
-        self.devices.push(device);
-        self.enqueue(self.devices.len() - 1, false);
-        Ok(())
-    }
-
-    /// Queues a device for when it is due, unless it is queued for no later.
-    fn enqueue(&mut self, at: usize, calling: bool) {
-        let device = &mut self.devices[at];
-        let due = device.due(calling);
-        if device.queued.is_none_or(|queued| due < queued) {
-            device.queued = Some(due);
-            self.queue.push(Reverse((due, at)));
-        }
-    }
-
-    /// Steps one device and looks after its connection's place in epoll.
-    fn step(&mut self, at: usize, now: Instant, calling: bool, packet: &mut [u8]) {
-        let device = &mut self.devices[at];
-        let link = |device: &Device| device.stream.as_ref().map(|stream| stream.link);
-        let before = link(device);
-        self.joined -= usize::from(device.joined);
-        self.registered -= usize::from(device.registered);
-        device.step(now, calling, packet);
-        self.joined += usize::from(device.joined);
-        self.registered += usize::from(device.registered);
-        let after = link(device);
-        if let Some(stream) = device.stream.as_ref().filter(|_| before != after) {
-            let data = epoll::EventData::new_u64(at as u64);
-            // A connection that comes up is told once; what is unsent waits for the next step.
-            let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
-            if epoll::add(&self.epoll, &stream.socket, data, flags).is_err() {
-                device.client.handle_closed(now);
-            }
-        }
-        self.enqueue(at, calling);
-    }
-
-    fn run(mut self, shared: &Shared) -> Result<(), String> {
-        let mut packet = [0; PACKET_BYTES_MAX + 1];
-        let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS);
-        let mut called = false;
-        while !shared.stop.load(Ordering::Relaxed) {
-            let now = Instant::from_micros(self.origin.elapsed().as_micros() as u64);
-            let wait = self.queue.peek().map_or(NAP, |Reverse((due, _))| {
-                Duration::from_micros(due.since(now).micros()).min(NAP)
-            });
-            events.clear();
-            let wait = rustix::event::Timespec::try_from(wait).map_err(|e| e.to_string())?;
-            let room = rustix::buffer::spare_capacity(&mut events);
-            match epoll::wait(&self.epoll, room, Some(&wait)) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.to_string()),
-            }
-            let now = Instant::from_micros(self.origin.elapsed().as_micros() as u64);
-            let calling = shared.calling.load(Ordering::Relaxed);
-            let living = shared.living.load(Ordering::Relaxed);
-            if self.devices.len() > living {
-                // Their sockets close: nobody answers any more.
-                self.devices.truncate(living);
-                self.joined = self.devices.iter().filter(|device| device.joined).count();
-                let registered = self.devices.iter().filter(|device| device.registered);
-                self.registered = registered.count();
-            }
-            if calling && !called {
-                called = true;
-                (0..self.devices.len()).for_each(|at| self.enqueue(at, true));
-            }
-            for event in &events {
-                let at = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
-                if at < self.devices.len() {
-                    self.step(at, now, calling, &mut packet);
-                }
-            }
-            while let Some(Reverse((due, at))) = self.queue.peek().copied() {
-                if due > now {
-                    break;
-                }
-                self.queue.pop();
-                let late = self.origin.elapsed().as_micros() as u64;
-                shared.late.fetch_max(late.saturating_sub(due.micros()), Ordering::Relaxed);
-                if at < self.devices.len() {
-                    self.devices[at].queued = None;
-                    self.step(at, now, calling, &mut packet);
-                }
-            }
-            shared.joined.store(self.joined, Ordering::Relaxed);
-            shared.registered.store(self.registered, Ordering::Relaxed);
-        }
-        Ok(())
-    }
+/// Makes the devices that a parent's first line asks for; nothing if it is none.
+fn yard(line: &str) -> Option<Result<Yard, String>> {
+    let mut words = line.split(' ');
+    let mut number = || words.next()?.parse::<usize>().ok();
+    let share = (number()?, number()?, number()?);
+    let first = words.next()?.parse().ok()?;
+    let span = Duration::from_micros(words.next()?.parse().ok()?);
+    let servers: Option<Vec<Ipv4Addr>> = words.map(|word| word.parse().ok()).collect();
+    let servers = servers.filter(|servers| !servers.is_empty() && share.1 > 0)?;
+    Some(Yard::with_devices(share, first, &servers, span))
 }
 
 #[cfg(test)]
@@ -471,11 +218,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_all_different_and_none_is_a_network() {
-        let first = Ipv4Addr::new(127, 100, 0, 0);
-        let all: std::collections::BTreeSet<Ipv4Addr> =
-            (0..10_000).map(|at| address(first, at)).collect();
-        assert_eq!(all.len(), 10_000);
-        assert!(all.iter().all(|address| !matches!(address.octets()[3], 0 | 255)));
+    fn a_parents_first_line_makes_its_share_of_the_devices() {
+        let yard = yard("1 2 5 127.101.0.0 1000 127.0.0.1 127.0.0.2").expect("a line");
+        assert_eq!(yard.expect("addresses").len(), 2);
+        for line in ["", "1 0 5 127.101.0.0 1000 127.0.0.1", "1 2 5 127.101.0.0 1000 x"] {
+            assert!(super::yard(line).is_none(), "{line}");
+        }
     }
 }
