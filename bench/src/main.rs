@@ -99,12 +99,7 @@ const VERBS: &[Verb] = &[
         run: |order| size::measure(order).map(|figures| Report::plain("size", figures)),
         in_all: true,
     },
-    Verb {
-        name: "pool",
-        about: "10,000 devices of one process",
-        run: pool::devices,
-        in_all: false,
-    },
+    Verb { name: "pool", about: "10,000 devices", run: pool::devices, in_all: false },
     Verb { name: "clients", about: "many client agents", run: pool::clients, in_all: false },
     Verb { name: "store", about: "engines for raft's log", run: store::run, in_all: true },
     Verb {

@@ -20,6 +20,8 @@ const DEVICES: usize = 10_000;
 const CLIENTS: usize = 100;
 /// How long the pool has to be whole.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// How long failures may take to be seen.
+const FAILURE_PATIENCE: Duration = Duration::from_secs(180);
 /// Within this the devices are started.
 const START: Duration = Duration::from_secs(10);
 /// Client processes that are started in a second: a start takes some 20 ms of a processor.
@@ -33,7 +35,8 @@ const SPAN_SECS: u64 = 30;
 /// Members whose power is cut at once.
 const CUT: usize = 10;
 
-/// Measures devices; agents that do not speak to them are passed over with a word.
+/// Measures devices; agents that do not speak to them are passed over with a word. Failures that
+/// are not all seen in time are missed.
 ///
 /// # Errors
 ///
@@ -52,7 +55,7 @@ pub(crate) fn devices(order: &Order) -> Result<Report, String> {
         "failures seen s",
         "device late ms",
     ];
-    let mut figures = Figures::new(&["agent"], &columns);
+    let mut report = Report::plain("pool", Figures::new(&["agent"], &columns));
     let _space = alone();
     for binary in &order.agents {
         let name = order.name(binary);
@@ -61,10 +64,12 @@ pub(crate) fn devices(order: &Order) -> Result<Report, String> {
             continue;
         }
         for count in order.sizes(&[DEVICES]) {
-            figures.push(vec![name.clone()], devices_of(order, binary, count)?);
+            let (numbers, missed) = devices_of(order, binary, count)?;
+            report.figures.push(vec![name.clone()], numbers);
+            report.missed.extend(missed);
         }
     }
-    Ok(Report::plain("pool", figures))
+    Ok(report)
 }
 
 /// Moves to a network of its own, where that is allowed.
@@ -73,7 +78,12 @@ fn alone() -> Option<Space> {
     space.inspect_err(|why| eprintln!("bench: on the machine's own loopback: {why}")).ok()
 }
 
-fn devices_of(order: &Order, binary: &Path, count: usize) -> Result<Vec<f64>, String> {
+/// Answers the numbers, and why the last of them is missing if it is.
+fn devices_of(
+    order: &Order,
+    binary: &Path,
+    count: usize,
+) -> Result<(Vec<f64>, Option<String>), String> {
     let picture = Picture::start(binary, None)?;
     let alive = |agent| Breed::Full.alive(binary, agent);
     let servers = Servers::of(&picture, &alive);
@@ -86,13 +96,13 @@ fn devices_of(order: &Order, binary: &Path, count: usize) -> Result<Vec<f64>, St
     let mut crowd = Crowd::start(count, first, &servers.addresses, START)?;
     // The picture's own client is a member, too.
     let all = count + picture.agents.len();
-    let seen = servers.until_alive(all, began)?;
+    let seen = servers.until_alive(all, began, PATIENCE)?;
     eprintln!("pool: all {count} seen after {seen:.1?}");
     sleep(settle);
     let pooled = servers.rss_kib();
     let began = Instant::now();
     crowd.call()?;
-    until(began, "all devices are registered", || {
+    until((began, PATIENCE), "all devices are registered", || {
         let Progress { joined, registered, late } = crowd.progress()?;
         let text =
             format!("{joined} joined, {registered} registered of {count}, up to {late:?} late");
@@ -110,12 +120,13 @@ fn devices_of(order: &Order, binary: &Path, count: usize) -> Result<Vec<f64>, St
     let began = Instant::now();
     let cut = CUT.min(count);
     crowd.cut(count - cut)?;
-    let failed = servers.until_alive(all - cut, began);
+    let failed = servers.until_alive(all - cut, began, FAILURE_PATIENCE);
     let late = crowd.progress()?.late;
-    let failed = failed.map_err(|error| format!("{error}; devices were up to {late:?} late"))?;
+    let missed = failed.as_ref().err().map(|error| format!("{count} devices: {error}"));
+    let failed = failed.map_or(f64::NAN, |failed| failed.as_secs_f64());
     let per = |kib: f64, base: f64, each: f64| (kib - base).max(0.0) / each;
     let shares = count as f64 / servers.addresses.len() as f64;
-    Ok(vec![
+    let numbers = vec![
         count as f64,
         seen.as_secs_f64(),
         registered.as_secs_f64(),
@@ -125,9 +136,10 @@ fn devices_of(order: &Order, binary: &Path, count: usize) -> Result<Vec<f64>, St
         used.0 as f64 / span.as_nanos() as f64 / servers.pids.len() as f64 * 100.0,
         used.1 as f64 / 1000.0 / span.as_secs_f64() / count as f64,
         DEVICE_BYTES as f64,
-        failed.as_secs_f64(),
+        failed,
         late.as_secs_f64() * 1000.0,
-    ])
+    ];
+    Ok((numbers, missed))
 }
 
 /// Measures client agents, those with a partial view where the agent knows that, and Serf's agents
@@ -197,10 +209,10 @@ fn so_many_clients(
     let span = Duration::from_secs(count.div_ceil(STARTS_PER_SEC) as u64);
     let mut clients = Clients::start(binary, &picture, count, span, breed)?;
     let all = count + picture.agents.len();
-    let seen = servers.until_alive(all, began)?;
+    let seen = servers.until_alive(all, began, PATIENCE)?;
     // A few of them speak for all: asking thousands would be the load.
     let some = Servers { addresses: clients.some(), pids: Vec::new(), alive: &alive };
-    let by_all = some.until_alive(all, began)?;
+    let by_all = some.until_alive(all, began, PATIENCE)?;
     sleep(Duration::from_secs(order.settle.unwrap_or(SETTLE_SECS)));
     let span = order.span(SPAN_SECS);
     let before = (servers.cpu_ns(), clients.cpu_ns());
@@ -213,7 +225,7 @@ fn so_many_clients(
     let (rss, pss, server) = (mean(|s| s.rss_kib), mean(|s| s.pss_kib), servers.rss_kib());
     let began = Instant::now();
     let cut = clients.kill(CUT);
-    let failed = servers.until_alive(all - cut, began)?;
+    let failed = servers.until_alive(all - cut, began, FAILURE_PATIENCE)?;
     let share = |ns: u64, of: usize| ns as f64 / span.as_nanos() as f64 / of as f64 * 100.0;
     Ok(vec![
         count as f64,
@@ -244,9 +256,14 @@ impl<'a> Servers<'a> {
     }
 
     /// Waits until each of them sees so many members alive; answers how long after `began`.
-    fn until_alive(&self, wanted: usize, began: Instant) -> Result<Duration, String> {
+    fn until_alive(
+        &self,
+        wanted: usize,
+        began: Instant,
+        patience: Duration,
+    ) -> Result<Duration, String> {
         for address in &self.addresses {
-            until(began, "all members are seen", || {
+            until((began, patience), "all members are seen", || {
                 let seen = (self.alive)(*address)?;
                 Ok((seen == wanted)
                     .then_some(())
@@ -269,14 +286,14 @@ impl<'a> Servers<'a> {
 
 /// Asks until it is so; the inner error says how far it is.
 fn until(
-    began: Instant,
+    (began, patience): (Instant, Duration),
     what: &str,
     mut probe: impl FnMut() -> Result<Result<(), String>, String>,
 ) -> Result<(), String> {
     loop {
         let Err(why) = probe()? else { return Ok(()) };
-        if began.elapsed() > PATIENCE {
-            return Err(format!("{what}: {why} after {PATIENCE:?}"));
+        if began.elapsed() > patience {
+            return Err(format!("{what}: {why} after {patience:?}"));
         }
         sleep(LOOK);
     }
