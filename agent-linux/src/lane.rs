@@ -6,7 +6,8 @@
 //! RPC) runs on *lanes*: threads with a runtime each that share nothing, so that a request that is
 //! answered from memory wakes no other thread, and a long one keeps no heartbeat waiting.
 //!
-//! A client has one thread and no lanes.
+//! A client has one thread and no lanes. Here are, too, the sockets that requests come by: how they
+//! are listened on, and how they go to a lane.
 
 use std::io;
 use std::net::SocketAddr;

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const FAILURE_PATIENCE: Duration = Duration::from_secs(180);
 /// Within this the devices are started.
 const START: Duration = Duration::from_secs(10);
-/// Client processes that are started in a second: a start takes some 20 ms of a processor.
+/// Client processes that are started in a second: with many more, starts are what is measured.
 const STARTS_PER_SEC: usize = 50;
 /// Pause between two looks at all members.
 const LOOK: Duration = Duration::from_millis(500);

@@ -22,7 +22,6 @@ struct Bell {
 type Bells = BTreeMap<u64, Arc<Bell>>;
 
 /// Bells to ring, those of other runtimes by runtime.
-#[derive(Default)]
 struct Round {
     here: Option<Id>,
     others: HashMap<Id, (Handle, Vec<Arc<Bell>>)>,
