@@ -126,6 +126,7 @@ pub const QUICK: &[Row] = &[
     Row::new("stalls", Mix::Full, 200, MINUTE.times(5), trouble::stalls),
     Row::new("partition", Mix::Full, 100, MINUTE.times(5), trouble::partition),
     Row::new("storm", Mix::Full, 200, Duration::from_secs(2), trouble::storm),
+    Row::new("storm", Mix::Leaf, 2000, Duration::from_secs(2), trouble::storm),
 ];
 
 /// The whole table.
@@ -144,7 +145,9 @@ pub const FULL: &[Row] = &[
     Row::new("partition", Mix::Full, 1000, MINUTE.times(10), trouble::partition),
     Row::new("storm", Mix::Full, 1000, Duration::from_secs(10), trouble::storm),
     Row::new("storm", Mix::Leaf, 5000, Duration::from_secs(10), trouble::storm),
+    Row::new("storm", Mix::Leaf, 10_000, Duration::from_secs(10), trouble::storm),
     Row::new("churn", Mix::Full, 200, HOUR.times(24), trouble::churn),
+    Row::new("churn", Mix::Leaf, 1000, HOUR.times(24), trouble::churn),
 ];
 
 /// What takes hours, or more memory than most machines have.

@@ -1,9 +1,11 @@
 //! Leaves among full members: one wire, two engines.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use agent_core::gossip::identity::Identity;
 use agent_core::gossip::leaf::Event as LeafEvent;
+use agent_core::gossip::news::{Contact, News};
 use agent_core::gossip::{Card, Change, Config, Event, Leaf, Pool, Status};
 use agent_core::rand::Rng;
 use agent_core::time::{Duration, Instant};
@@ -143,12 +145,27 @@ impl Played {
 
     /// Hands the leaf one datagram of a member.
     fn say(&mut self, source: Identity, message: Message, updates: &[Update]) {
+        self.say_with(source, message, updates, None);
+    }
+
+    fn say_with(
+        &mut self,
+        source: Identity,
+        message: Message,
+        updates: &[Update],
+        news: Option<News<'_>>,
+    ) {
         let target = *self.leaf.identity();
         let header = Header { pool: self.label, source, incarnation: 0, target, message };
         let mut out = [0; PACKET_BYTES_MAX];
         let mut emitter = Emitter::new(&mut out, &header).expect("room");
         for update in updates {
             emitter.push_update(update).expect("room");
+        }
+        if let Some(news) = news {
+            let mut bytes = [0; 64];
+            let len = news.emit(&mut bytes).expect("room");
+            emitter.push_broadcast(&bytes[..len]).expect("room");
         }
         let len = emitter.finish();
         self.leaf.handle_datagram(self.now, source.address.socket(), &out[..len]);
@@ -244,6 +261,90 @@ fn a_leaf_relays_probes_both_ways() {
     assert_eq!(sent(&mut world), (asker, Message::ForwardedAck { origin: target, probe: 9 }));
     world.say(asker, Message::IndirectPing { origin: target, probe: 4 }, &[]);
     assert_eq!(sent(&mut world), (asker, Message::IndirectAck { target, probe: 4 }));
+}
+
+/// Who a leaf with a full table knows, by number.
+fn known(world: &Played) -> BTreeSet<u64> {
+    world.leaf.contacts().map(|contact| contact.node - 1000).collect()
+}
+
+/// A leaf that knows members 0 to 7 and has nothing more to send.
+fn filled() -> Played {
+    let mut world = Played::new(10);
+    let updates: Vec<Update> = (0..CONTACTS as u64)
+        .map(|at| Update { identity: played(at), incarnation: 0, state: State::Alive })
+        .collect();
+    world.say(played(0), Message::Gossip, &updates);
+    assert_eq!(known(&world), (0..CONTACTS as u64).collect());
+    let mut out = [0; PACKET_BYTES_MAX];
+    while world.leaf.poll_transmit(world.now, &mut out).is_some() {}
+    world
+}
+
+/// The contact that the answer to a probe brings.
+fn handed_over(bytes: &[u8]) -> Option<Contact> {
+    let packet = Packet::parse(bytes).expect("parses");
+    assert!(matches!(packet.header.message, Message::Ack(_)));
+    packet.broadcasts().find_map(|news| match News::parse(news) {
+        Some(News::Contact(contact)) => Some(contact),
+        _ => None,
+    })
+}
+
+#[test]
+fn who_is_probed_by_a_stranger_takes_it_in_and_hands_over_whom_it_replaced() {
+    let mut world = filled();
+    let (stranger, before) = (played(500), known(&world));
+    let mut out = [0; PACKET_BYTES_MAX];
+    for probe in 0..=u8::MAX {
+        world.say_with(stranger, Message::Ping(probe), &[], Some(News::Shuffle));
+        let len = world.leaf.poll_transmit(world.now, &mut out).expect("an answer").len;
+        let Some(given) = handed_over(&out[..len]) else {
+            assert_eq!(known(&world), before, "nothing is taken for nothing");
+            continue;
+        };
+        let mut after = before.clone();
+        assert!(after.remove(&(given.identity.node - 1000)) && after.insert(500));
+        assert_eq!(known(&world), after);
+        // Who is known is not exchanged once more.
+        world.say_with(stranger, Message::Ping(probe), &[], Some(News::Shuffle));
+        let len = world.leaf.poll_transmit(world.now, &mut out).expect("an answer").len;
+        assert_eq!(handed_over(&out[..len]), None);
+        return;
+    }
+    panic!("256 probes, and never taken in");
+}
+
+#[test]
+fn a_contact_is_taken_from_the_member_that_was_probed_and_from_nobody_else() {
+    let mut world = filled();
+    let before = known(&world);
+    let contact = |at: u64| Some(News::Contact(Contact { identity: played(at), incarnation: 3 }));
+    let (due, _) = world.leaf.poll_timeout().expect("a probe");
+    world.now = due;
+    world.leaf.handle_timeout(due);
+    let mut out = [0; PACKET_BYTES_MAX];
+    let len = world.leaf.poll_transmit(world.now, &mut out).expect("a probe").len;
+    let packet = Packet::parse(&out[..len]).expect("parses");
+    assert!(packet.broadcasts().any(|news| News::parse(news) == Some(News::Shuffle)));
+    let (probed, message) = (packet.header.target, packet.header.message);
+    let Message::Ping(number) = message else { panic!("{message:?}") };
+
+    let other = before.iter().copied().find(|at| played(*at) != probed).expect("others");
+    world.say_with(played(other), Message::Broadcast, &[], contact(600));
+    world.say_with(played(900), Message::Broadcast, &[], contact(600));
+    world.say_with(probed, Message::Broadcast, &[], contact(other));
+    let own = *world.leaf.identity();
+    let ourselves = News::Contact(Contact { identity: own, incarnation: 0 });
+    world.say_with(probed, Message::Broadcast, &[], Some(ourselves));
+    assert_eq!(known(&world), before);
+
+    world.say_with(probed, Message::Ack(number), &[], contact(600));
+    let mut after = before;
+    assert!(after.remove(&(probed.node - 1000)) && after.insert(600));
+    assert_eq!(known(&world), after, "one for one");
+    world.say_with(probed, Message::Ack(number), &[], contact(601));
+    assert_eq!(known(&world), after, "once");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Who probes whom in pools of leaves: everybody is probed at one rate, whatever the pool's size,
+//! Who probes whom in pools of leaves: leaves are probed at one rate, whatever the pool's size,
 //! and failures are found as soon as in pools of full members.
 
 use agent_core::time::Duration;
@@ -37,7 +37,7 @@ fn probed(world: &mut World, periods: u64) -> Vec<u64> {
 }
 
 #[test]
-fn every_member_is_probed_once_a_period_whatever_the_size_of_the_pool() {
+fn every_leaf_is_probed_about_once_a_period_whatever_the_size_of_the_pool() {
     const PERIODS: u64 = 300;
     for size in [40, 160, 640] {
         let mut world = formed(1, FULL, size - FULL);
@@ -45,12 +45,15 @@ fn every_member_is_probed_once_a_period_whatever_the_size_of_the_pool() {
         let total: u64 = counts.iter().sum();
         let expected = PERIODS * size as u64;
         assert!(total.abs_diff(expected) * 50 <= expected, "{total} probes of {expected}");
-        let (least, most) = (counts.iter().min(), counts.iter().max());
-        let seldom = counts.iter().filter(|count| **count * 3 < PERIODS).count();
-        let often = counts.iter().filter(|count| **count > PERIODS * 3).count();
-        let told = format!("{size}: from {least:?} to {most:?} in {PERIODS} periods");
-        assert!(seldom * 50 <= size && often * 50 <= size, "{told}, {seldom} and {often} far off");
-        assert!(counts.iter().all(|count| *count > 0), "{told}");
+        let (full, leaves) = counts.split_at(FULL);
+        let range = |counts: &[u64]| (*counts.iter().min().unwrap(), *counts.iter().max().unwrap());
+        let told = format!("{size}: {:?} full, {:?} leaves", range(full), range(leaves));
+        let (least, most) = range(leaves);
+        assert!(least * 2 >= PERIODS && most <= PERIODS * 2, "{told} in {PERIODS} periods");
+        // Leaves lean on full members, which tell the others of what they see; in bounds.
+        let (least, most) = range(full);
+        assert!(least >= PERIODS && most <= PERIODS * 10, "{told} in {PERIODS} periods");
+        println!("{told}");
     }
 }
 

@@ -5,8 +5,15 @@
 //! defends    suspicion of itself -> next incarnation, told again and again for a while;
 //!            TurnUndead -> next generation and Announce
 //! helps      probes one of its contacts a period, tells of a suspect, relays a few rumours
+//! shuffles   who is probed takes the prober in for one of its contacts, which the prober takes
 //! refreshes  Announce to a contact now and then; its Feed brings other contacts
 //! ```
+//!
+//! Shuffling turns an edge of the graph of who knows whom around and moves another (Cyclon,
+//! Voulgaris et al. 2005, with an exchange of one): who is known by few becomes known with every
+//! probe of its own, and who is known by many is given up as often as it is probed. However a pool
+//! came together, each member is soon in about as many tables as every other, so that each is
+//! probed about once a period, and a failure of anybody is noticed.
 //!
 //! It holds up to `CONTACTS` members whatever the pool's size, and never declares anybody down:
 //! that is for full members. It speaks the datagrams of [`crate::wire::packet`] and nothing else.
@@ -15,22 +22,24 @@ use core::net::SocketAddr;
 
 use heapless::{Deque, Vec};
 
+use super::Reason;
 use super::config::Config;
 use super::identity::{Address, Identity};
 use super::meta::Card;
-use super::news::{Departure, META_HEAD_BYTES, News, SERVERS_MAX, Stamp};
-use super::{Reason, Transmit};
+use super::news::{Contact, Departure, News, SERVERS_MAX, Stamp};
 use crate::rand::Rng;
 use crate::time::{Duration, Instant};
-use crate::wire::packet::{Emitter, Header, Message, Packet, State, Update};
+use crate::wire::packet::{Header, Message, Packet, State, Update};
 
 mod contact;
 mod defence;
 mod rumour;
 mod server;
+mod transmit;
 
 use defence::Refutation;
 use rumour::{Memory, RELAYED_MAX, Relay, Rumour};
+use transmit::{Cargo, Parcel, QUEUE_MAX};
 
 /// Largest encoded metadata of a leaf, in bytes: name, datacentre, ID and a tag or two.
 pub const CARD_BYTES_MAX: usize = 256;
@@ -38,14 +47,17 @@ pub const CARD_BYTES_MAX: usize = 256;
 /// Metadata as it is sent.
 pub type Packed = Vec<u8, CARD_BYTES_MAX>;
 
-/// Most messages waiting to be sent; more are dropped, as a lossy network would.
-const QUEUE_MAX: usize = 16;
-
 /// How often our metadata rides along after it or our generation changed.
 const CARD_SENDS: u8 = 6;
 
 /// Time between two requests for other contacts.
 const REFRESH_PERIOD: Duration = Duration::from_secs(30);
+
+/// A full table takes one in so many strangers that a feed brings.
+const FEED_ODDS: u64 = 4;
+
+/// A full table takes one in so many strangers that probe us.
+const SHUFFLE_ODDS: u64 = 2;
 
 /// A timer this late says that we, not the others, were away.
 const LATE: Duration = Duration::from_secs(1);
@@ -81,35 +93,6 @@ pub enum Event {
         /// The new generation.
         generation: u32,
     },
-}
-
-/// One message to be sent.
-#[derive(Clone, Copy, Debug)]
-struct Parcel {
-    to: Identity,
-    message: Message,
-    /// What rides along at all events.
-    cargo: Cargo,
-}
-
-/// What a message is sent for, beside its kind.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Cargo {
-    Nothing,
-    /// Our metadata, which was asked for.
-    Card,
-    /// A question for servers, or what we know of them.
-    WantServers,
-    Servers,
-    /// That we are alive, beside the header, for those who only pass updates on.
-    Refutation,
-}
-
-/// A member we know, as last heard.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Contact {
-    identity: Identity,
-    incarnation: u16,
 }
 
 /// Where the probe of this period stands.
@@ -270,9 +253,11 @@ impl<const CONTACTS: usize> Leaf<CONTACTS> {
             self.renew_past(self.own.generation);
             return;
         }
-        self.meet(header.source, header.incarnation);
+        let source = Contact { identity: header.source, incarnation: header.incarnation };
+        self.meet(source);
+        let shuffled = packet.broadcasts().any(|news| News::parse(news) == Some(News::Shuffle));
         for update in packet.updates() {
-            self.hear(now, header.source, &update);
+            self.hear(now, &packet.header, &update);
             // A feed is for whoever asked for it; the rest is news.
             if header.message != Message::Feed && update.identity.node != self.own.node {
                 self.pass_on(now, Rumour::Update(update));
@@ -281,12 +266,14 @@ impl<const CONTACTS: usize> Leaf<CONTACTS> {
         for news in packet.broadcasts().filter_map(News::parse) {
             self.hear_news(now, header.source, &news);
         }
-        self.answer(header.source, header.message);
+        match header.message {
+            Message::Ping(probe) => self.acknowledge(source, probe, shuffled),
+            message => self.answer(header.source, message),
+        }
     }
 
     fn answer(&mut self, from: Identity, message: Message) {
         match message {
-            Message::Ping(probe) => self.send(from, Message::Ack(probe)),
             Message::PingReq { target, probe } if target != self.own => {
                 self.send(target, Message::IndirectPing { origin: from, probe });
             }
@@ -299,7 +286,8 @@ impl<const CONTACTS: usize> Leaf<CONTACTS> {
             Message::Ack(probe) => self.end_probe(from, probe),
             Message::ForwardedAck { origin, probe } => self.end_probe(origin, probe),
             Message::Announce => self.send(from, Message::Feed),
-            Message::PingReq { .. }
+            Message::Ping(_)
+            | Message::PingReq { .. }
             | Message::IndirectPing { .. }
             | Message::IndirectAck { .. }
             | Message::Feed
@@ -340,12 +328,12 @@ impl<const CONTACTS: usize> Leaf<CONTACTS> {
         }
     }
 
-    fn hear(&mut self, now: Instant, from: Identity, update: &Update) {
+    fn hear(&mut self, now: Instant, header: &Header, update: &Update) {
         let identity = &update.identity;
         if *identity == self.own {
             match update.state {
                 State::Alive => {}
-                State::Suspect => self.refute(now, from, update.incarnation),
+                State::Suspect => self.refute(now, header.source, update.incarnation),
                 State::Down => self.renew_past(self.own.generation),
             }
             return;
@@ -357,7 +345,14 @@ impl<const CONTACTS: usize> Leaf<CONTACTS> {
             return;
         }
         match update.state {
-            State::Alive => self.meet(*identity, update.incarnation),
+            State::Alive => {
+                let Update { identity, incarnation, .. } = *update;
+                let contact = Contact { identity, incarnation };
+                let known = self.meet(contact);
+                if !known && header.message == Message::Feed && self.dice.below(FEED_ODDS) == 0 {
+                    self.replace_any(contact);
+                }
+            }
             State::Suspect => {}
             State::Down => self.drop_contact(identity),
         }
@@ -383,6 +378,7 @@ impl<const CONTACTS: usize> Leaf<CONTACTS> {
             News::Departure { node, departure } => {
                 self.pass_on(now, Rumour::Departure { node: *node, departure: *departure });
             }
+            News::Contact(contact) => self.take_over(from, *contact),
             // Full members verify suspects themselves: who accuses whom need not go round.
             // A leaf measures nothing and tells no place: one datagram in flight is all it keeps.
             // Events are for agents that can act on them.
@@ -391,17 +387,9 @@ impl<const CONTACTS: usize> Leaf<CONTACTS> {
             | News::Coordinate(_)
             | News::Accusation(_)
             | News::Meta { .. }
+            | News::Shuffle
             | News::Event(_) => {}
         }
-    }
-
-    fn send(&mut self, to: Identity, message: Message) {
-        self.post(Parcel { to, message, cargo: Cargo::Nothing });
-    }
-
-    fn post(&mut self, parcel: Parcel) {
-        // A full queue loses messages, and the protocol lives with loss.
-        let _ = self.queue.push_back(parcel);
     }
 
     fn tell(&mut self, event: Event) {
@@ -409,63 +397,6 @@ impl<const CONTACTS: usize> Leaf<CONTACTS> {
             self.events.pop_front();
         }
         let _ = self.events.push_back(event);
-    }
-
-    /// Writes the next datagram to send into `out`.
-    pub fn poll_transmit(&mut self, _now: Instant, out: &mut [u8]) -> Option<Transmit> {
-        loop {
-            let parcel = self.queue.pop_front()?;
-            if let Some(len) = self.emit(&parcel, out) {
-                return Some(Transmit { to: parcel.to.address.socket(), len });
-            }
-        }
-    }
-
-    fn emit(&mut self, parcel: &Parcel, out: &mut [u8]) -> Option<usize> {
-        let header = Header {
-            pool: self.label,
-            source: self.own,
-            incarnation: self.incarnation,
-            target: parcel.to,
-            message: parcel.message,
-        };
-        let mut emitter = Emitter::new(out, &header).ok()?;
-        if let Some(departure) = self.departure {
-            let down = Update { identity: self.own, incarnation: 0, state: State::Down };
-            emitter.push_update(&down).ok()?;
-            let mut bytes = [0; 16];
-            let news = News::Departure { node: self.own.node, departure };
-            let len = news.emit(&mut bytes)?;
-            emitter.push_broadcast(&bytes[..len]).ok()?;
-            return Some(emitter.finish());
-        }
-        if parcel.message == Message::Feed {
-            for contact in self.contacts.iter().filter(|contact| contact.identity != parcel.to) {
-                let Contact { identity, incarnation } = *contact;
-                let update = Update { identity, incarnation, state: State::Alive };
-                if emitter.push_update(&update).is_err() {
-                    break;
-                }
-            }
-        } else {
-            if parcel.cargo == Cargo::Refutation {
-                let (identity, incarnation) = (self.own, self.incarnation);
-                let _ = emitter.push_update(&Update { identity, incarnation, state: State::Alive });
-            }
-            self.emit_rumours(&mut emitter);
-        }
-        let riding = self.card_left > 0 && parcel.message.carries_broadcasts();
-        if parcel.cargo == Cargo::Card || riding {
-            let mut bytes = [0; META_HEAD_BYTES + CARD_BYTES_MAX];
-            let news = News::Meta { node: self.own.node, stamp: self.stamp, body: &self.card };
-            let len = news.emit(&mut bytes)?;
-            let sent = emitter.push_broadcast(&bytes[..len]).is_ok();
-            if sent && riding {
-                self.card_left -= 1;
-            }
-        }
-        self.emit_servers(parcel.cargo, &mut emitter);
-        Some(emitter.finish())
     }
 
     /// Tells when to call [`Leaf::handle_timeout`], and why.

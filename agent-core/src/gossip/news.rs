@@ -1,5 +1,6 @@
 //! What rides behind the updates of a datagram: metadata, departures, accusations, user events,
-//! questions for metadata and for servers, and the place of who answers a probe.
+//! questions for metadata and for servers, contacts that leaves exchange, and the place of who
+//! answers a probe.
 //!
 //! ```text
 //! news      = 0 node:u64 generation:u32 version:u32 meta:bytes
@@ -8,12 +9,14 @@
 //!           | 3
 //!           | 4 address*               address = 4 ip:4 | 6 ip:16, then port:u16
 //!           | 5 node:u64 generation:u32 incarnation:u16 accuser:u64
-//!           | 8 number:f32*11          eight dimensions, error, adjustment, height
+//!           | 6
 //!           | 7 event                  see wire::event
+//!           | 8 number:f32*11          eight dimensions, error, adjustment, height
+//!           | 9 identity incarnation:u16
 //! ```
 
 use super::coordinate::{Coordinate, NUMBERS};
-use super::identity::Address;
+use super::identity::{Address, IDENTITY_BYTES_MAX, Identity};
 use crate::wire::event::Event;
 use core::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
@@ -51,6 +54,18 @@ pub struct Accusation {
     pub accuser: u64,
 }
 
+/// A live member, as last heard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Contact {
+    /// Who.
+    pub identity: Identity,
+    /// Its incarnation.
+    pub incarnation: u16,
+}
+
+/// Bytes of a contact at most.
+pub const CONTACT_BYTES_MAX: usize = 1 + IDENTITY_BYTES_MAX + 2;
+
 /// One broadcast.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum News<'a> {
@@ -81,6 +96,10 @@ pub enum News<'a> {
     Servers(Servers<'a>),
     /// Who found a suspect out.
     Accusation(Accusation),
+    /// The sender would give us up as a contact for another of ours. Rides with a leaf's probe.
+    Shuffle,
+    /// The other one: a live member for the sender of a [`News::Shuffle`].
+    Contact(Contact),
     /// Where the sender is, to seven digits.
     Coordinate(Coordinate),
     /// A user event.
@@ -166,6 +185,13 @@ fn split_address(bytes: &[u8]) -> Option<(Address, &[u8])> {
     Some((SocketAddr::new(ip, u16::from_be_bytes(*port)).into(), rest))
 }
 
+/// Reads a contact, to its last byte.
+fn contact(bytes: &[u8]) -> Option<Contact> {
+    let (identity, len) = Identity::parse(bytes)?;
+    let incarnation = bytes.get(len..)?.try_into().ok()?;
+    Some(Contact { identity, incarnation: u16::from_be_bytes(incarnation) })
+}
+
 /// Bytes of an accusation.
 pub const ACCUSATION_BYTES: usize = 1 + 8 + 4 + 2 + 8;
 
@@ -192,7 +218,9 @@ impl<'a> News<'a> {
         match kind {
             3 => return rest.is_empty().then_some(Self::WantServers),
             4 => return Servers::parse(rest).map(Self::Servers),
+            6 => return rest.is_empty().then_some(Self::Shuffle),
             8 => return coordinate(rest).map(Self::Coordinate),
+            9 => return contact(rest).map(Self::Contact),
             7 => return Event::parse(rest).map(Self::Event),
             _ => {}
         }
@@ -270,6 +298,14 @@ impl<'a> News<'a> {
                 put(&incarnation.to_be_bytes())?;
                 put(&accuser.to_be_bytes())?;
             }
+            Self::Shuffle => put(&[6])?,
+            Self::Contact(Contact { identity, incarnation }) => {
+                let mut bytes = [0; IDENTITY_BYTES_MAX];
+                let len = identity.emit(&mut bytes)?;
+                put(&[9])?;
+                put(&bytes[..len])?;
+                put(&incarnation.to_be_bytes())?;
+            }
             Self::Coordinate(place) => {
                 put(&[8])?;
                 for number in place.numbers() {
@@ -297,6 +333,11 @@ mod tests {
             News::Departure { node: 2, departure: Departure { generation: 9, pruned: true } },
             News::Want { node: 3 },
             News::WantServers,
+            News::Shuffle,
+            News::Contact(Contact {
+                identity: Identity::new(SocketAddr::from(([10, 0, 0, 1], 8301)), 2, 3),
+                incarnation: 4,
+            }),
             News::Accusation(Accusation { node: 4, generation: 5, incarnation: 6, accuser: 7 }),
             News::Coordinate(Coordinate { error: 0.25, height: 0.5, ..Coordinate::default() }),
             News::Servers(Servers(b"\x04\x7f\x00\x00\x01\x20\x6c")),
@@ -308,7 +349,9 @@ mod tests {
             assert_eq!(news.emit(&mut bytes[..len - 1]), None);
         }
         assert_eq!(News::parse(b""), None);
-        assert_eq!(News::parse(&[9; 20]), None);
+        assert_eq!(News::parse(&[10; 20]), None);
+        assert_eq!(News::parse(&[9; 20]), None, "no family of addresses");
+        assert_eq!(News::parse(&[6, 0]), None);
         assert_eq!(News::parse(&[8; COORDINATE_BYTES - 1]), None);
         assert_eq!(News::parse(&[[8; 1].as_slice(), &[0xff; 44]].concat()), None, "no numbers");
     }

@@ -58,7 +58,8 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Queues a piece of news to be sent `transmissions` times. Questions are never queued.
+    /// Queues a piece of news to be sent `transmissions` times. Questions and their answers
+    /// are never queued.
     pub(super) fn push(&mut self, news: &News<'_>, transmissions: u8) {
         let key = match news {
             News::Meta { node, .. } => Key::Meta(*node),
@@ -67,9 +68,12 @@ impl Outbox {
                 Key::Accusation { node: *node, accuser: *accuser }
             }
             News::Event(event) => Key::Event(event.time, event.id),
-            News::Want { .. } | News::WantServers | News::Servers(_) | News::Coordinate(_) => {
-                return;
-            }
+            News::Want { .. }
+            | News::WantServers
+            | News::Servers(_)
+            | News::Shuffle
+            | News::Contact(_)
+            | News::Coordinate(_) => return,
         };
         let mut bytes = [0; NEWS_BYTES_MAX];
         let Some(len) = news.emit(&mut bytes) else { return };

@@ -46,7 +46,7 @@ use super::vivaldi::Vivaldi;
 use super::{Event, Reason, Refusal, Role, Status, Transmit};
 use crate::rand::Rng;
 use crate::time::{Duration, Instant};
-use crate::wire::packet::PACKET_BYTES_MAX;
+use crate::wire::packet::{PACKET_BYTES_MAX, Update};
 use effects::{Dice, Due, Effects};
 
 mod datagram;
@@ -160,6 +160,8 @@ pub struct Pool {
     /// The pool's size for which foca is set up.
     tuned: usize,
     gossip_armed: bool,
+    /// Who announced itself to us since the last round of gossip.
+    newcomers: Vec<Update>,
     ask_armed: bool,
     /// Exchanges still due because much came at once.
     catch_ups: u8,
@@ -226,6 +228,7 @@ impl Pool {
             stats: Stats::default(),
             tuned: 1,
             gossip_armed: false,
+            newcomers: Vec::new(),
             ask_armed: false,
             catch_ups: 0,
             verify_armed: false,

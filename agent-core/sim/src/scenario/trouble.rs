@@ -4,6 +4,7 @@ use agent_core::time::Duration;
 
 use super::{Finding, LEAF_FULL, Row, Setup, false_failures, formed, seconds, victim};
 use crate::engine::{Kind, meta};
+use crate::ledger::Set;
 use crate::world::World;
 
 /// One percent in millionths.
@@ -15,6 +16,12 @@ const WHOLE_LIMIT: Duration = Duration::from_secs(60);
 /// How long the pool is watched beyond that.
 const PATIENCE: Duration = Duration::from_secs(1800);
 
+/// Time from a storm of joins to the first failures.
+const SETTLE: Duration = Duration::from_secs(30);
+
+/// How many fail then.
+const FALLEN: usize = 10;
+
 /// A member that stalls does so for this long, then runs for as long.
 const STALL: Duration = Duration::from_secs(30);
 
@@ -23,7 +30,12 @@ const REPAIR: Duration = Duration::from_secs(300);
 
 /// Time until the pool is whole, as a finding.
 fn whole(world: &mut World, what: &str) -> Finding {
-    let took = world.reach(PATIENCE, World::converged);
+    within(world, what, World::converged)
+}
+
+/// Time until the condition holds, as a finding.
+fn within(world: &mut World, what: &str, holds: impl FnMut(&World) -> bool) -> Finding {
+    let took = world.reach(PATIENCE, holds);
     let value = took.map_or_else(|| format!("not in {}", seconds(PATIENCE)), seconds);
     Finding::new(what, value, "<= 60 s", took.is_some_and(|took| took <= WHOLE_LIMIT))
 }
@@ -73,7 +85,8 @@ pub(super) fn partition(row: &Row, setup: &Setup) -> Vec<Finding> {
     ]
 }
 
-/// All join within the row's span, through three members that were there.
+/// All join within the row's span, through three members that were there. Soon after, before the
+/// tables of leaves had long to mix, some fail.
 pub(super) fn storm(row: &Row, setup: &Setup) -> Vec<Finding> {
     let before = (setup.heap)();
     let mut world = World::new(setup.seed);
@@ -92,8 +105,17 @@ pub(super) fn storm(row: &Row, setup: &Setup) -> Vec<Finding> {
     }
     let complete = whole(&mut world, "all see all, last joined");
     let held = (setup.heap)().saturating_sub(before) >> 20;
+    world.run(SETTLE);
+    let mut dead = Set::default();
+    for _ in 0..FALLEN {
+        let node = victim(row, &mut world);
+        world.kill(node);
+        dead.put(node, true);
+    }
+    let known = |world: &World| world.full().all(|node| world.ledger.seen(node).apart(&dead));
     vec![
         complete,
+        within(&mut world, "ten failures known by all, 30 s after", known),
         false_failures(&world),
         Finding::new("memory of the pool", format!("{held} MB"), "", true),
     ]

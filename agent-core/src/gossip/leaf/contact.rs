@@ -1,10 +1,11 @@
-//! Whom a leaf knows, and how it probes them: one contact a period, with help, never to the end.
+//! Whom a leaf knows, how it probes them (one contact a period, with help, never to the end), and
+//! how it exchanges them for others.
 
-use super::{Contact, Event, Leaf, Probe, Rumour};
+use super::{Cargo, Contact, Event, Leaf, Parcel, Probe, Rumour, SHUFFLE_ODDS};
 use crate::gossip::identity::Identity;
-use crate::gossip::news::Accusation;
+use crate::gossip::news::{Accusation, CONTACT_BYTES_MAX, News};
 use crate::time::Instant;
-use crate::wire::packet::{Message, State, Update};
+use crate::wire::packet::{Emitter, Message, State, Update};
 
 impl<const CONTACTS: usize> Leaf<CONTACTS> {
     pub(super) fn end_probe(&mut self, probed: Identity, number: u8) {
@@ -27,7 +28,8 @@ impl<const CONTACTS: usize> Leaf<CONTACTS> {
         self.number = self.number.wrapping_add(1);
         self.probe = Probe::Direct(target);
         self.help_at = Some(now + self.config.probe_timeout);
-        self.send(target.identity, Message::Ping(self.number));
+        let message = Message::Ping(self.number);
+        self.post(Parcel { to: target.identity, message, cargo: Cargo::Shuffle });
     }
 
     pub(super) fn ask_for_help(&mut self) {
@@ -87,29 +89,78 @@ impl<const CONTACTS: usize> Leaf<CONTACTS> {
         self.contacts.get(at).map(|contact| contact.identity)
     }
 
-    /// Keeps a live member as a contact; a full table gives up a random one now and then.
-    pub(super) fn meet(&mut self, identity: Identity, incarnation: u16) {
-        if identity.node == self.own.node || identity.address == self.own.address {
-            return;
-        }
-        let contact = Contact { identity, incarnation };
-        let same =
-            |known: &Identity| known.node == identity.node || known.address == identity.address;
-        if let Some(known) = self.contacts.iter_mut().find(|known| same(&known.identity)) {
+    /// Keeps a live member as a contact if there is room; false if there was none.
+    pub(super) fn meet(&mut self, contact: Contact) -> bool {
+        let Contact { identity, incarnation } = contact;
+        if let Some(at) = self.position(&identity) {
+            let known = &mut self.contacts[at];
             let fresher = known.identity == identity && incarnation > known.incarnation;
             if fresher || identity.wins(&known.identity) {
                 *known = contact;
             }
-            return;
+            return true;
         }
         let first = self.contacts.is_empty();
-        if self.contacts.push(contact).is_err() && self.dice.below(4) == 0 {
-            let at = self.dice.below(CONTACTS as u64) as usize;
-            self.contacts[at] = contact;
-        }
+        let kept = self.contacts.push(contact).is_ok();
         if first {
             self.tell(Event::Joined);
             self.seek_servers();
+        }
+        kept
+    }
+
+    /// Tells where a member, or one at its address, stands among our contacts.
+    fn position(&self, identity: &Identity) -> Option<usize> {
+        let same =
+            |known: &Identity| known.node == identity.node || known.address == identity.address;
+        self.contacts.iter().position(|known| same(&known.identity))
+    }
+
+    /// Puts a stranger in the place of a random contact; answers whom it replaced.
+    pub(super) fn replace_any(&mut self, stranger: Contact) -> Option<Contact> {
+        let at = self.dice.below(self.contacts.len() as u64) as usize;
+        let place = self.contacts.get_mut(at)?;
+        Some(core::mem::replace(place, stranger))
+    }
+
+    /// Answers a probe. A leaf that is no contact of ours may become one for one that it gets, a
+    /// full member (which does not ask) for nothing: it hands others over in its turn.
+    pub(super) fn acknowledge(&mut self, from: Contact, probe: u8, shuffled: bool) {
+        let known = self.position(&from.identity).is_some();
+        if !known && !shuffled {
+            self.replace_any(from);
+        }
+        let Contact { incarnation, .. } = from;
+        let trade = !known && shuffled && self.dice.below(SHUFFLE_ODDS) == 0;
+        let cargo = if trade { Cargo::HandOver { incarnation } } else { Cargo::Nothing };
+        self.post(Parcel { to: from.identity, message: Message::Ack(probe), cargo });
+    }
+
+    /// Takes the contact that we get for the one that we probed last, if it is a stranger.
+    pub(super) fn take_over(&mut self, from: Identity, contact: Contact) {
+        let own =
+            contact.identity.node == self.own.node || contact.identity.address == self.own.address;
+        let stranger = !own && self.position(&contact.identity).is_none();
+        let probed = self.contacts.get_mut(self.cursor);
+        if let Some(place) = probed.filter(|place| stranger && place.identity == from) {
+            *place = contact;
+        }
+    }
+
+    /// Adds what an exchange of contacts carries; who hands over takes the other in with that.
+    pub(super) fn emit_shuffle(&mut self, parcel: &Parcel, emitter: &mut Emitter<'_>) {
+        let news = match parcel.cargo {
+            Cargo::Shuffle => News::Shuffle,
+            Cargo::HandOver { incarnation } if self.position(&parcel.to).is_none() => {
+                let stranger = Contact { identity: parcel.to, incarnation };
+                let Some(given) = self.replace_any(stranger) else { return };
+                News::Contact(given)
+            }
+            _ => return,
+        };
+        let mut bytes = [0; CONTACT_BYTES_MAX];
+        if let Some(len) = news.emit(&mut bytes) {
+            let _ = emitter.push_broadcast(&bytes[..len]);
         }
     }
 }

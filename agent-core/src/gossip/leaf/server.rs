@@ -38,7 +38,11 @@ impl<const CONTACTS: usize> Leaf<CONTACTS> {
     pub(super) fn emit_servers(&self, cargo: Cargo, emitter: &mut Emitter<'_>) {
         let mut list = [0; SERVERS_BYTES_MAX];
         let news = match cargo {
-            Cargo::Nothing | Cargo::Card | Cargo::Refutation => return,
+            Cargo::Nothing
+            | Cargo::Card
+            | Cargo::Refutation
+            | Cargo::Shuffle
+            | Cargo::HandOver { .. } => return,
             Cargo::WantServers => News::WantServers,
             Cargo::Servers => News::Servers(Servers::emit(self.servers(), &mut list)),
         };

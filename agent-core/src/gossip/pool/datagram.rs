@@ -19,6 +19,9 @@ use crate::wire::packet::{Emitter, Header, Message, Packet, State, Update};
 /// Building a packet costs time in proportion to this, and a datagram holds some 35 of them.
 const BACKLOG_MAX: usize = 512;
 
+/// Most newcomers that wait to be told to other full members. Those on top are left to gossip.
+const NEWCOMERS_MAX: usize = 512;
+
 impl Pool {
     /// Takes a datagram.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
@@ -50,20 +53,8 @@ impl Pool {
         }
         self.stats.received += 1;
         self.heard = true;
-        let sender = Update {
-            identity: source,
-            incarnation: packet.header.incarnation,
-            state: State::Alive,
-        };
-        match self.admit(now, &sender) {
-            Verdict::Known => {}
-            Verdict::News if self.backlog_full(0) => self.apply_quietly(&[sender]),
-            Verdict::News => {}
-            Verdict::Moved(old) => self.drop_identity(old),
-            Verdict::Full => {
-                self.refuse(from, Refusal::Full);
-                return;
-            }
+        if !self.admit_sender(now, from, &packet.header) {
+            return;
         }
         if !self.roster.holds(source.address) {
             // An elder life of a node that moved: foca would keep it as somebody new.
@@ -93,6 +84,27 @@ impl Pool {
             self.handle_news(now, source, item);
         }
         self.settle(now);
+    }
+
+    /// Applies to our table that the sender of a datagram lives; false if there is no room for it.
+    fn admit_sender(&mut self, now: Instant, from: SocketAddr, header: &Header) -> bool {
+        let Header { source: identity, incarnation, .. } = *header;
+        let sender = Update { identity, incarnation, state: State::Alive };
+        let verdict = self.admit(now, &sender);
+        match verdict {
+            Verdict::News if self.backlog_full(0) => self.apply_quietly(&[sender]),
+            Verdict::Known | Verdict::News => {}
+            Verdict::Moved(old) => self.drop_identity(old),
+            Verdict::Full => {
+                self.refuse(from, Refusal::Full);
+                return false;
+            }
+        }
+        let announced = header.message == Message::Announce && verdict != Verdict::Known;
+        if announced && self.newcomers.len() < NEWCOMERS_MAX {
+            self.newcomers.push(sender);
+        }
+        true
     }
 
     /// Tells which probe a datagram answers: that under way, once.

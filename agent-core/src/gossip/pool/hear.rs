@@ -4,12 +4,16 @@ use super::{Phase, Pool, effects};
 use crate::gossip::codec;
 use crate::gossip::identity::Identity;
 use crate::gossip::meta::Meta;
-use crate::gossip::news::{Accusation, News, SERVERS_BYTES_MAX, Servers, Stamp};
+use crate::gossip::news::{Accusation, Contact, News, SERVERS_BYTES_MAX, Servers, Stamp};
 use crate::gossip::{Event, Role, Status};
 use crate::time::Instant;
 use crate::wire::packet::{State, Update};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+
+/// One in so many probes of a leaf is answered with another contact. A leaf takes us in as often as
+/// it is probed (see [`crate::gossip::leaf`]); so we are in some tens of tables.
+const SHUFFLE_ODDS: u64 = 8;
 
 impl Pool {
     /// Tells whether an update is about us or an address of ours.
@@ -80,7 +84,8 @@ impl Pool {
                 }
             }
             News::Event(event) => self.hear_event(event),
-            News::Servers(_) | News::Coordinate(_) => {}
+            News::Shuffle => self.hand_over(source),
+            News::Servers(_) | News::Contact(_) | News::Coordinate(_) => {}
         }
     }
 
@@ -96,6 +101,22 @@ impl Pool {
                 self.effects.accuse(identity, incarnation, accuser, witnesses)
             }
             Some(_) | None => false,
+        }
+    }
+
+    /// Now and then gives a leaf that probes us another contact in our place: we are to be in about
+    /// as many tables as a leaf is.
+    fn hand_over(&mut self, to: Identity) {
+        if self.dice.below(SHUFFLE_ODDS) != 0 {
+            return;
+        }
+        let place = self.dice.below(self.roster.records.len() as u64) as usize;
+        let picked = self.roster.records.nth(place).filter(|record| record.live());
+        let contact = picked
+            .map(|record| Contact { identity: *record.identity(), incarnation: record.incarnation })
+            .filter(|contact| contact.identity.node != to.node);
+        if let Some(contact) = contact {
+            self.send_news(to, &News::Contact(contact));
         }
     }
 

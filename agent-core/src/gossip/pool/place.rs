@@ -17,6 +17,8 @@ impl Pool {
             | News::WantServers
             | News::Accusation(_)
             | News::Event(_)
+            | News::Shuffle
+            | News::Contact(_)
             | News::Servers(_) => None,
         });
         let (Some(place), true) = (place, self.config.coordinates) else { return };

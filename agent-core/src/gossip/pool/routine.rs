@@ -83,6 +83,7 @@ impl Pool {
             Due::Suspicion { identity, incarnation } => self.end_suspicion(&identity, incarnation),
             Due::Gossip => {
                 self.gossip_armed = false;
+                self.tell_newcomers();
                 let sent = self.foca.gossip(&mut self.effects);
                 self.count(sent);
             }

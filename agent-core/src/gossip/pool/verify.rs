@@ -1,4 +1,5 @@
-//! Full members look after suspects among leaves themselves, and tell each other first.
+//! Full members look after suspects among leaves themselves, and tell each other first: of
+//! suspects and of newcomers.
 //!
 //! Leaves find out who does not answer; full members decide. Where those are few, each probes one
 //! of thousands a period, rumours pass it by, and nobody that it hears would confirm what a leaf
@@ -102,6 +103,21 @@ impl Pool {
                 let others: Vec<Update> = updates.iter().filter(about).copied().collect();
                 let header = self.header(*peer, Message::Gossip);
                 self.effects.send_word(&header, &others, &news);
+            }
+        }
+    }
+
+    /// Tells some full members who announced itself to us. A leaf does so to one full member, and
+    /// where those are few, the rounds of gossip may miss them.
+    pub(super) fn tell_newcomers(&mut self) {
+        let newcomers = core::mem::take(&mut self.newcomers);
+        if newcomers.is_empty() {
+            return;
+        }
+        for peer in self.some_peers() {
+            let header = self.header(peer, Message::Gossip);
+            for part in newcomers.chunks(TOLD_MAX) {
+                self.effects.send_word(&header, part, &[]);
             }
         }
     }

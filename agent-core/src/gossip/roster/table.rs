@@ -197,6 +197,11 @@ impl Table {
         self.nodes.iter().map(|at| self.record(*at))
     }
 
+    /// Tells the member at a place below [`Table::len`]; places are in no order, and change.
+    pub(in crate::gossip) fn nth(&self, place: usize) -> Option<&Record> {
+        self.records.get(place)
+    }
+
     /// Finds a member.
     pub(in crate::gossip) fn get(&self, node: u64) -> Option<&Record> {
         self.position(node).map(|at| self.record(at))
