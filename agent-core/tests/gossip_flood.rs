@@ -9,7 +9,7 @@ use agent_core::gossip::news::{News, Stamp};
 use agent_core::gossip::{Card, Config, MEMBERS_MAX, Meta, Pool, Status};
 use agent_core::rand::Rng;
 use agent_core::time::{Duration, Instant};
-use agent_core::wire::packet::{Emitter, Header, Message, PACKET_BYTES_MAX, State, Update};
+use agent_core::wire::packet::{Emitter, Header, Message, PACKET_BYTES_MAX, Packet, State, Update};
 
 /// Most updates and news that wait, as the pool's documentation has it.
 const BACKLOG_MAX: (usize, usize) = (512, 256);
@@ -139,6 +139,31 @@ fn strangers_that_join_and_never_answer_are_soon_forgotten() {
     flooded.pass(600);
     assert_eq!(flooded.pool.known(), 1, "only the honest one");
     assert!(flooded.shows_honest());
+}
+
+#[test]
+fn a_newcomer_is_asked_who_it_is_however_many_never_answer_that() {
+    let mut flooded = Flooded::new();
+    for _ in 0..200 {
+        let stranger = flooded.stranger();
+        flooded.hear(stranger, Message::Announce, &[], None);
+    }
+    // The last in the order of node keys.
+    let newcomer = Identity::new(here(3), 1, u64::MAX);
+    flooded.hear(newcomer, Message::Announce, &[], None);
+    let mut asked = false;
+    for _ in 0..50 {
+        flooded.now = flooded.now + Duration::from_millis(300);
+        flooded.pool.handle_timeout(flooded.now);
+        let mut out = [0; PACKET_BYTES_MAX];
+        while let Some(sent) = flooded.pool.poll_transmit(flooded.now, &mut out) {
+            let packet = Packet::parse(&out[..sent.len]).expect("well formed");
+            let wanted = News::Want { node: newcomer.node };
+            asked |= packet.header.target == newcomer
+                && packet.broadcasts().any(|news| News::parse(news) == Some(wanted));
+        }
+    }
+    assert!(asked, "not within 15 s, in which 50 rounds ask 16 of 201 members each");
 }
 
 #[test]

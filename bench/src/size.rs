@@ -18,8 +18,8 @@ const BUILT: &str = "target";
 /// The images, below `firmware`.
 const IMAGES: [&str; 2] = ["lm3s6965evb", "mps2-an385"];
 
-/// Lists the release builds below `order.built`: `release` of this machine, `static/TARGET`, and
-/// `firmware/TARGET`. What is not there is left out.
+/// Lists what users get below `order.built`: `release` of this machine, `static/TARGET/board`, and
+/// `firmware/TARGET/release`. What is not there is left out.
 ///
 /// # Errors
 ///
@@ -59,13 +59,13 @@ pub(crate) fn measure(order: &Order) -> Result<Figures, String> {
 /// Targets and where their release builds are.
 fn folders(built: &Path) -> Vec<(String, PathBuf)> {
     let mut found = vec![("this machine".to_string(), built.join("release"))];
-    for kind in ["static", "firmware"] {
+    for (kind, profile) in [("static", "board"), ("firmware", "release")] {
         let list = fs::read_dir(built.join(kind)).into_iter().flatten().flatten();
         let mut targets: Vec<PathBuf> = list.map(|entry| entry.path()).collect();
         targets.sort();
         found.extend(targets.into_iter().filter_map(|path| {
             let name = path.file_name()?.to_str()?.to_string();
-            Some((name, path.join("release")))
+            Some((name, path.join(profile)))
         }));
     }
     found
@@ -157,7 +157,7 @@ mod tests {
     fn builds_are_listed_by_target_with_the_stack_that_was_measured() {
         let built = std::env::temp_dir().join(format!("reeve-size-{}", std::process::id()));
         let (board, musl) =
-            (built.join("firmware/thumb/release"), built.join("static/a-musl/release"));
+            (built.join("firmware/thumb/release"), built.join("static/a-musl/board"));
         for folder in [&board, &musl] {
             fs::create_dir_all(folder).expect("made");
         }

@@ -246,13 +246,15 @@ impl Pool {
         self.effects.arm(REAP_PERIOD, Due::Reap);
     }
 
-    /// Asks members that told nothing about themselves yet.
+    /// Asks members that told nothing about themselves yet, other ones in each round: who never
+    /// answers must not keep us from asking the rest.
     fn ask(&mut self) {
         let silent = |record: &&Record| record.live() && !record.described();
-        let silent = self.roster.records.iter().filter(silent).take(ASKS_PER_ROUND);
+        let silent = self.roster.records.iter().filter(silent);
         let silent: Vec<Identity> = silent.map(|record| *record.identity()).collect();
-        for identity in silent {
-            self.send_news(identity, &News::Want { node: identity.node });
+        let first = self.dice.below(silent.len() as u64) as usize;
+        for identity in silent.iter().cycle().skip(first).take(ASKS_PER_ROUND.min(silent.len())) {
+            self.send_news(*identity, &News::Want { node: identity.node });
         }
     }
 
