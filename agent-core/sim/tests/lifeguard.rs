@@ -9,6 +9,9 @@ use sim::world::World;
 const SECOND: Duration = Duration::from_secs(1);
 const SIZE: usize = 30;
 
+/// Pools whose findings are summed up.
+const SEEDS: u64 = 10;
+
 fn formed(seed: u64, config: Config) -> World {
     let mut world = World::new(seed);
     world.config = config;
@@ -21,14 +24,17 @@ fn formed(seed: u64, config: Config) -> World {
 /// Member 0 hears nobody for a while, and accuses one after the other; answers how many had to come
 /// back from the dead.
 fn deaf_accuser(config: Config) -> u64 {
-    let mut world = formed(1, config);
-    world.place(0, 1);
-    world.network.cut(0, 1);
-    world.run(SECOND.times(30));
-    world.network.heal();
-    world.run(SECOND.times(30));
-    world.faultless();
-    world.renewals()
+    let returns = (1..=SEEDS).map(|seed| {
+        let mut world = formed(seed, config);
+        world.place(0, 1);
+        world.network.cut(0, 1);
+        world.run(SECOND.times(30));
+        world.network.heal();
+        world.run(SECOND.times(30));
+        world.faultless();
+        world.renewals()
+    });
+    returns.sum()
 }
 
 #[test]
@@ -37,8 +43,8 @@ fn who_accuses_alone_is_not_believed_soon() {
     let confirmed = Config { awareness_max: 0, ..Config::lan() };
     let (alone, witnessed) = (deaf_accuser(plain), deaf_accuser(confirmed));
     // The deaf one itself is given up either way.
-    assert!(alone >= 5, "{alone} returns without witnesses");
-    assert!(witnessed <= 1, "{witnessed} returns with them");
+    let told = format!("{witnessed} returns with witnesses, {alone} without");
+    assert!(alone >= SEEDS * 20 && witnessed <= SEEDS * 5, "{told}");
 }
 
 #[test]
