@@ -26,6 +26,11 @@ const TCP_SRV_MAX: usize = 1024;
 /// Bytes of a message's header: RFC 1035 §4.1.1.
 const HEADER_BYTES: usize = 12;
 
+/// Bytes of a question after its name: RFC 1035 §4.1.2.
+const QUESTION_TAIL_BYTES: usize = 4;
+/// Bytes of an OPT record with a subnet: RFC 6891 §6.1.2, RFC 7871 §6.
+const OPT_BYTES_MAX: usize = 11 + 8 + 16;
+
 const _: () = assert!(UDP_BYTES_MIN < UDP_BYTES_MAX && UDP_BYTES_MAX < TCP_BYTES_MAX);
 
 /// How a question came, and so how its answer goes.
@@ -228,6 +233,7 @@ pub(super) fn emit(
         (Transport::Udp, Bound::Answers) if narrow => form.udp_answers_max.min(UDP_ANSWERS_MAX),
         (Transport::Udp, Bound::Answers | Bound::Bytes) => total,
     };
+    let wanted = total.min(answers_max);
     let flagged = transport == Transport::Udp && form.truncation == Truncation::Flagged;
     let cut = |answers, extras| Cut { answers, extras, truncated: flagged && answers < total };
     let write = |cut, compression| match compression {
@@ -239,12 +245,12 @@ pub(super) fn emit(
             compose(Vec::with_capacity(UDP_BYTES_MIN), question, sections, form, cut)
         }
     };
+    let is_short = || written_out_max(question, sections, form, wanted) <= bytes_max;
     let measured = if narrow { Compression::Off } else { form.compression };
     let fits = |cut| write(cut, measured).len() <= bytes_max;
-    let wanted = total.min(answers_max);
     let all = cut(wanted, Extras::All);
     let whole = write(all, form.compression);
-    if whole.len() <= bytes_max && (measured == form.compression || fits(all)) {
+    if whole.len() <= bytes_max && (measured == form.compression || is_short() || fits(all)) {
         return whole;
     }
     // The largest number of answers that fits with their addresses, at least one.
@@ -259,6 +265,26 @@ pub(super) fn emit(
     }
     // What cannot go with its additional records goes without them.
     write(cut(low.min(total), Extras::None), form.compression)
+}
+
+/// Tells a bound of the bytes of the first answers, and of all that may go with them, with names
+/// written out: it is taken much sooner than they are written.
+pub(super) fn written_out_max(
+    question: &Question,
+    sections: &Sections<'_>,
+    form: &Form,
+    answers: usize,
+) -> usize {
+    let speller = Speller { asked: &question.name, zones: &form.zones, soa: &form.soa };
+    let extras = sections.additional.iter();
+    let extras = extras.filter(|extra| extra.of.is_none_or(|of| of < answers));
+    let records = sections.answer[..answers].iter().chain(&sections.authority);
+    let records = records.chain(extras.map(|extra| &extra.record));
+    HEADER_BYTES
+        + question.name.len()
+        + QUESTION_TAIL_BYTES
+        + records.map(|record| speller.bytes_max(record)).sum::<usize>()
+        + OPT_BYTES_MAX
 }
 
 /// How much of the sections is written.

@@ -11,6 +11,12 @@ use std::net::IpAddr;
 
 /// SRV records have no other priority: instances are alike.
 const SRV_PRIORITY: u16 = 1;
+/// Bytes of a record between its owner and its data: RFC 1035 §3.2.1.
+const RECORD_HEAD_BYTES: usize = 10;
+/// Bytes of an SRV record before its target: RFC 2782.
+const SRV_HEAD_BYTES: usize = 6;
+/// Bytes of an SOA record after its names: RFC 1035 §3.3.13.
+const SOA_TAIL_BYTES: usize = 20;
 /// Keys of metadata that go without their key start with this, in any case.
 const RAW_PREFIX: &str = "rfc1035-";
 
@@ -75,6 +81,40 @@ impl Speller<'_> {
             }
         }
         .ok()
+    }
+
+    /// Tells a bound of a record's bytes with its names written out.
+    pub(super) fn bytes_max(&self, record: &Record<'_>) -> usize {
+        let data = match record.data {
+            Data::Ip(IpAddr::V4(_)) => 4,
+            Data::Ip(IpAddr::V6(_)) => 16,
+            Data::Alias(to) | Data::Pointer(to) | Data::NameServer(to) => self.name_bytes_max(to),
+            Data::Srv { target, .. } => SRV_HEAD_BYTES + self.name_bytes_max(target),
+            Data::Meta { key, value } => {
+                // Every byte may be quoted, and every 255 have a length before them.
+                let text = 2 * (key.len() + value.len()) + 1;
+                text + text / 255 + 1
+            }
+            Data::Authority { .. } => SOA_TAIL_BYTES + 2 * Spelling::BYTES_MAX,
+        };
+        self.name_bytes_max(record.owner) + RECORD_HEAD_BYTES + data
+    }
+
+    fn name_bytes_max(&self, host: Host<'_>) -> usize {
+        const LONGEST_KIND: usize = "service".len();
+        const HEX: usize = 32;
+        let labels = match host {
+            Host::Asked => return self.asked.len(),
+            Host::Domain => return self.zones.domain.len(),
+            Host::Wire(name) => return name.len(),
+            Host::Registered(name) => return name.len() + 2,
+            Host::Address { datacenter, .. } => HEX + datacenter.len(),
+            Host::Node { name, datacenter }
+            | Host::Server { name, datacenter }
+            | Host::Service { name, datacenter } => name.len() + datacenter.len(),
+        };
+        // Three labels have their lengths before them.
+        labels + LONGEST_KIND + 3 + self.zones.domain.len()
     }
 
     /// Spells a name; `None` if DNS cannot.

@@ -342,6 +342,8 @@ proptest! {
             (Transport::Udp, None) => 512,
             (Transport::Udp, Some(bytes)) => usize::from(bytes).max(512),
         };
+        let longest = message::written_out_max(&question, &sections, &form, sections.answer.len());
+        prop_assert!(bytes.len() <= longest, "{} > {longest}", bytes.len());
         // One answer goes whatever its size.
         prop_assert!(bytes.len() <= max.max(600), "{} > {max}", bytes.len());
         let message = Message::from_vec(&bytes)
