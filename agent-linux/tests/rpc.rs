@@ -3,8 +3,12 @@
 
 mod support;
 
-use agent_core::model::request::{Error, Kind};
+use agent_core::model::request::{
+    self, Answer, Body, Consistency, Error, Kind, Options, Query, Reply, Request,
+};
+use agent_core::model::{kv, status};
 use agent_core::wire::frame::{self, Channel, Header, Kind as FrameKind, REQUEST_BYTES_MAX};
+use agent_linux::endpoint::{self, Endpoint};
 use agent_linux::rpc::route::{Router, Settings};
 use agent_linux::rpc::server::{Handler, Limits, serve};
 use embedded_io_adapters::tokio_1::FromTokio;
@@ -186,6 +190,71 @@ async fn a_client_stays_with_a_server_and_turns_to_the_next() {
 }
 
 type Outcome = Result<Vec<u8>, Error>;
+
+/// Knows who leads, and counts what else it is asked.
+#[derive(Clone)]
+struct Informed {
+    leader: SocketAddr,
+    served: Arc<AtomicUsize>,
+}
+
+impl Handler for Informed {
+    async fn serve(self, bytes: Vec<u8>) -> Vec<u8> {
+        let request: Request = request::parse(&bytes).unwrap();
+        let reply = match request.body {
+            Body::Query(Query::Status(status::Query::Leader)) => {
+                status::Reply::Leader(self.leader.to_string())
+            }
+            _ => {
+                self.served.fetch_add(1, Ordering::SeqCst);
+                status::Reply::Peers(Vec::new())
+            }
+        };
+        let meta = request::Meta::default();
+        request::emit(&request::Outcome::Ok(Answer { meta, reply: Reply::Status(reply) }))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_client_turns_to_the_leader() {
+    let mut listeners = Vec::new();
+    for _ in 0..3 {
+        listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
+    }
+    let addresses: Vec<_> = listeners.iter().map(|at| at.local_addr().unwrap()).collect();
+    let servers: Vec<_> = listeners
+        .into_iter()
+        .map(|listener| {
+            let served = Arc::new(AtomicUsize::new(0));
+            let informed = Informed { leader: addresses[2], served: Arc::clone(&served) };
+            (tokio::spawn(serve(listener, informed, None, Limits::default())), served)
+        })
+        .collect();
+    let router = Router::new("dc1".into(), Settings::default());
+    router.set_servers(addresses[..1].to_vec());
+    router.set_servers(addresses.clone());
+    let client = Endpoint::client("dc1".into(), Arc::clone(&router), endpoint::Settings::default());
+    let read = |consistency| {
+        let options = Options { consistency, ..Options::default() };
+        let query = kv::Query::Get("a".into());
+        client.serve_boxed(Request { options, body: Body::Query(Query::Kv(query)) })
+    };
+    // Where it is with any of them: stale reads are served by all.
+    router.stay_with(addresses[0]);
+    for _ in 0..1000 {
+        read(Consistency::Stale).await.unwrap();
+    }
+    assert_eq!(servers[2].1.load(Ordering::SeqCst), 0, "any server answers stale reads");
+    let end = soon();
+    while servers[2].1.load(Ordering::SeqCst) == 0 {
+        assert!(Instant::now() < end, "the leader was asked nothing");
+        read(Consistency::Default).await.unwrap();
+    }
+    assert_eq!(router.servers()[0], addresses[2]);
+    for (task, _) in servers {
+        task.abort();
+    }
+}
 
 /// Calls any server until an outcome is as wanted; tells how many calls failed before.
 async fn turn(router: &Router, wanted: impl Fn(&Outcome) -> bool) -> usize {

@@ -26,6 +26,7 @@ impl Endpoint {
         if let Err(error) = self.admit().and_then(|()| self.0.authorise(&request)) {
             return Box::pin(std::future::ready(Err(error)));
         }
+        self.note_load(&request);
         let bytes = request::emit(&request).into_boxed_slice();
         let deadline = Instant::now() + self.0.call_time(&request);
         drop(request);

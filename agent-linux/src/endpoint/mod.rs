@@ -32,6 +32,7 @@ mod far;
 pub mod filter;
 mod health;
 mod kv;
+mod lead;
 mod limit;
 mod meter;
 mod near;
@@ -117,6 +118,8 @@ struct Inner {
     router: Arc<Router>,
     settings: Settings,
     dice: Mutex<Rng>,
+    /// What a client passes on.
+    load: lead::Load,
 }
 
 /// What only a server has.
@@ -176,7 +179,8 @@ impl Endpoint {
         settings: Settings,
     ) -> Self {
         let dice = Mutex::new(Rng::new(settings.seed));
-        Self(Arc::new(Inner { datacenter, server, router, settings, dice }), None)
+        let load = lead::Load::default();
+        Self(Arc::new(Inner { datacenter, server, router, settings, dice, load }), None)
     }
 
     /// Tells the datacentre that this agent is in.
@@ -209,6 +213,9 @@ impl Endpoint {
 
     /// Serves what counts against no limit, or did so already.
     async fn serve_admitted(&self, request: &Request) -> Outcome {
+        if self.0.server.is_none() {
+            self.note_load(request);
+        }
         let outcome = self.0.carry(request, None, Passing::Allowed).await.decode()?;
         let oldest = request.options.max_stale_ms;
         let stale = request.options.consistency == Consistency::Stale;

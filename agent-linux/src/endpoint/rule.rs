@@ -38,7 +38,7 @@ pub(super) fn whose(server: &Server, request: &Request) -> Turn {
 }
 
 /// Whether any server answers this itself.
-fn is_local(request: &Request) -> bool {
+pub(super) fn is_local(request: &Request) -> bool {
     match &request.body {
         Body::Command(_) | Body::Query(Query::Session(sessions::Query::Renew(_))) => false,
         Body::Query(

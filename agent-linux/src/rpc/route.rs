@@ -2,8 +2,9 @@
 //!
 //! A client stays with one server, so that its blocking queries share one connection, turns to the
 //! next one when a call fails, and picks anew every few minutes, so that servers which come back
-//! get their share. Source: <https://developer.hashicorp.com/consul/docs/architecture> and the
-//! behaviour of Consul's client agents.
+//! get their share. A busy one stays with the leader (see `endpoint::lead`).
+//! Source: <https://developer.hashicorp.com/consul/docs/architecture> and the behaviour
+//! of Consul's client agents.
 
 use super::client::{self, Pool};
 use agent_core::model::request::{Error, Kind};
@@ -42,6 +43,14 @@ struct State {
     servers: Vec<SocketAddr>,
     rebalance_at: Instant,
     dice: Rng,
+}
+
+impl State {
+    /// Sets when to pick anew: after `span`, and up to as much again by lot.
+    fn put_off(&mut self, now: Instant, span: Duration) {
+        let most = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        self.rebalance_at = now + span + Duration::from_millis(self.dice.below(most));
+    }
 }
 
 impl Router {
@@ -89,13 +98,21 @@ impl Router {
         let mut state = self.lock();
         let now = Instant::now();
         if now >= state.rebalance_at {
-            let span = u64::try_from(self.settings.rebalance.as_millis()).unwrap_or(u64::MAX);
-            let more = Duration::from_millis(state.dice.below(span));
-            state.rebalance_at = now + self.settings.rebalance + more;
+            state.put_off(now, self.settings.rebalance);
             let State { servers, dice, .. } = &mut *state;
             dice.shuffle(servers);
         }
         state.servers.first().map(|server| (*server, state.servers.len()))
+    }
+
+    /// Stays with this server, if it is known, until it is time to pick anew.
+    pub fn stay_with(&self, server: SocketAddr) {
+        let mut state = self.lock();
+        let place = state.servers.iter().position(|known| *known == server);
+        if let Some(place) = place {
+            state.servers[..=place].rotate_right(1);
+            state.put_off(Instant::now(), self.settings.rebalance);
+        }
     }
 
     /// Puts a server that failed behind the others, if it is still the first.
