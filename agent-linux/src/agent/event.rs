@@ -16,6 +16,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
+/// How long who fires an event waits for this agent to keep it: it comes back from the pool's thread.
+const KEPT_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Most events kept, as Consul's.
 const EVENTS_MAX: usize = 256;
 
@@ -53,6 +56,22 @@ impl Events {
         (events, index)
     }
 
+    /// Waits until an event is kept; no longer than [`KEPT_TIMEOUT`], should others push it out.
+    async fn kept(&self, id: [u8; 16]) {
+        let deadline = Instant::now() + KEPT_TIMEOUT;
+        let mut heard = self.heard.subscribe();
+        loop {
+            heard.mark_unchanged();
+            let is_kept = {
+                let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+                recent.iter().rev().any(|event| event.id == id)
+            };
+            if is_kept || !matches!(timeout_at(deadline, heard.changed()).await, Ok(Ok(()))) {
+                return;
+            }
+        }
+    }
+
     /// Lists events once the list's index is not `after`, or time is up. Indexes have no order.
     pub(super) async fn wait(&self, name: &str, after: u64, wait: Duration) -> Reply {
         let deadline = Instant::now() + wait;
@@ -76,13 +95,18 @@ const fn index(event: &UserEvent) -> u64 {
     high ^ low
 }
 
-/// Fires an event into the own datacentre.
+/// Fires an event into the own datacentre. Who lists events after that finds it, if it is meant for
+/// this node.
 ///
 /// # Errors
 ///
 /// With Consul's texts, [`Kind::Failed`]: a filter that is none, an event that is too long; and
 /// [`Kind::NoPath`] for another datacentre.
-pub(super) fn fire(agent: &Agent, event: UserEvent, datacenter: &str) -> Result<Reply, Error> {
+pub(super) async fn fire(
+    agent: &Agent,
+    event: UserEvent,
+    datacenter: &str,
+) -> Result<Reply, Error> {
     check(&event).map_err(|text| Error::with(Kind::Failed, text))?;
     let config = agent.config();
     // Consul's clients ask a server to fire.
@@ -99,6 +123,10 @@ pub(super) fn fire(agent: &Agent, event: UserEvent, datacenter: &str) -> Result<
             format!("1 error occurred:\n\t* error broadcasting event to segment \"\": {error}\n\n");
         told(Error::with(Kind::Failed, text))
     })?;
+    let is_ours = matches!(concerns(&event, &config.node_name, &agent.local), Ok(true));
+    if is_ours && event.name != exec::EVENT {
+        agent.events.kept(event.id).await;
+    }
     Ok(Reply::Event(Box::new(event)))
 }
 
@@ -205,6 +233,24 @@ mod tests {
         assert_eq!(index, u64::from_be_bytes(*b"01234567") ^ u64::from_be_bytes(*b"89abcdef"));
         assert_eq!(names(&events, "late", 0).await, (vec!["late".to_owned()], index));
         assert_eq!(names(&events, "early", 0).await.0.len(), EVENTS_MAX - 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_fires_waits_until_the_event_is_kept() {
+        let events = Arc::new(Events::default());
+        let waiting = events.clone();
+        let task = tokio::spawn(async move { waiting.kept([2; 16]).await });
+        tokio::task::yield_now().await;
+        events.push(event("other", 1));
+        tokio::task::yield_now().await;
+        assert!(!task.is_finished());
+        events.push(event("mine", 2));
+        task.await.unwrap();
+        let began = Instant::now();
+        events.kept([2; 16]).await;
+        assert!(began.elapsed().is_zero(), "it is kept already");
+        events.kept([3; 16]).await;
+        assert_eq!(began.elapsed(), KEPT_TIMEOUT, "it never came");
     }
 
     #[tokio::test(start_paused = true)]

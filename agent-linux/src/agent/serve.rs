@@ -42,7 +42,7 @@ impl crate::endpoint::agent::Agent for Agent {
                     .await
                     .map(|()| Reply::Done)
                     .map_err(|error| Error::with(Kind::Failed, error.to_string())),
-                Op::FireEvent { event, datacenter } => event::fire(self, *event, &datacenter),
+                Op::FireEvent { event, datacenter } => event::fire(self, *event, &datacenter).await,
                 Op::ListEvents { name, after, wait } => {
                     Ok(self.events.wait(&name, after, wait).await)
                 }
