@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-/// How long who fires an event waits for this agent to keep it: it comes back from the pool's thread.
+/// How long who fires an event waits for this agent to keep it: another thread hands it over.
 const KEPT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Most events kept, as Consul's.
