@@ -5,6 +5,8 @@
 //! same goes for the code of a rare request. Handing the pages back costs a hundred page faults at
 //! most: whatever is still used comes back from the page cache at its next use.
 
+pub mod large;
+
 use rustix::mm::{Advice, madvise};
 use std::fs;
 use std::io;

@@ -90,8 +90,8 @@ fn the_picture_comes_up_in_namespaces_with_the_usual_flags() {
         return;
     }
     let cluster = Cluster::lab().picture();
-    cluster.until_members(3, &all_alive());
-    for agent in &cluster.agents {
+    for (at, agent) in cluster.agents.iter().enumerate() {
+        cluster.until_members(at, &all_alive());
         let output = agent.cli(&["members"]);
         assert!(output.status.success(), "{output:?}");
         let table = String::from_utf8(output.stdout).expect("text");
