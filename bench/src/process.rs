@@ -1,6 +1,9 @@
 //! What `/proc` says of one process.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
+use std::sync::{Mutex, PoisonError};
 
 /// A process at one moment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,14 +41,30 @@ impl Sample {
     }
 }
 
-/// CPU time so far: by the scheduler's own count, per thread; threads that ended are not in it.
+/// CPU time of threads as last read, by process and thread.
+static SEEN: Mutex<BTreeMap<(u32, u64), BTreeMap<OsString, u64>>> = Mutex::new(BTreeMap::new());
+
+/// CPU time so far: by the scheduler's own count, per thread. A thread that ended counts as it was
+/// last read, so that what it did before a measurement is not taken off what is measured.
 pub(crate) fn cpu_ns(pid: u32) -> u64 {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
-    let of = |path: std::path::PathBuf| -> u64 {
-        let text = fs::read_to_string(path.join("schedstat")).unwrap_or_default();
-        text.split_whitespace().next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
-    };
-    threads.flatten().map(|thread| of(thread.path())).sum()
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    // A later process with this number started at another time.
+    let seen = seen.entry((pid, started(&stat))).or_default();
+    for thread in threads.flatten() {
+        let text = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
+        if let Some(ns) = text.split_whitespace().next().and_then(|ns| ns.parse().ok()) {
+            seen.insert(thread.file_name(), ns);
+        }
+    }
+    seen.values().sum()
+}
+
+/// Tells when a process started, in ticks, from its `stat`: the 20th field behind its name.
+fn started(stat: &str) -> u64 {
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    fields.split_whitespace().nth(19).and_then(|ticks| ticks.parse().ok()).unwrap_or(0)
 }
 
 /// The number behind a name at the start of a line.
@@ -65,6 +84,35 @@ fn traffic(text: &str) -> ((u64, u64), (u64, u64)) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_thread_did_counts_after_its_end() {
+        let own = std::process::id();
+        let (ready, done) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+        let read = std::thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                let end = std::time::Instant::now() + std::time::Duration::from_millis(200);
+                while std::time::Instant::now() < end {}
+                ready.wait();
+                done.wait();
+            });
+            ready.wait();
+            let read = cpu_ns(own);
+            done.wait();
+            worker.join().expect("ends");
+            read
+        });
+        assert!(read > 0 && cpu_ns(own) >= read, "{read} ns before");
+    }
+
+    #[test]
+    fn a_start_is_read_behind_a_name_of_any_kind() {
+        let stat = "12 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
+        assert_eq!(started(stat), 4711);
+        assert_eq!(started(""), 0);
+        let own = fs::read_to_string("/proc/self/stat").expect("there");
+        assert!(started(&own) > 0, "{own}");
+    }
 
     #[test]
     fn a_process_sees_itself() {
