@@ -120,8 +120,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// What every commit must pass.
 pub const QUICK: &[Row] = &[
-    Row::new("change", Mix::Full, 1000, MINUTE.times(5), change::change),
-    Row::new("change", Mix::Leaf, 1000, MINUTE.times(5), change::change),
+    Row::new("change", Mix::Full, 1000, MINUTE.times(10), change::change),
+    Row::new("change", Mix::Leaf, 1000, MINUTE.times(10), change::change),
     Row::new("loss", Mix::Full, 200, MINUTE.times(10), trouble::loss),
     Row::new("stalls", Mix::Full, 200, MINUTE.times(5), trouble::stalls),
     Row::new("partition", Mix::Full, 100, MINUTE.times(5), trouble::partition),
