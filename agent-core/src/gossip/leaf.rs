@@ -12,8 +12,8 @@
 //! Shuffling turns an edge of the graph of who knows whom around and moves another (Cyclon,
 //! Voulgaris et al. 2005, with an exchange of one): who is known by few becomes known with every
 //! probe of its own, and who is known by many is given up as often as it is probed. However a pool
-//! came together, each member is soon in about as many tables as every other, so that each is
-//! probed about once a period, and a failure of anybody is noticed.
+//! came together, each leaf is soon in about as many tables as every other, so that each is probed
+//! about once a period, and a failure of anybody is noticed. Full members are in more.
 //!
 //! It holds up to `CONTACTS` members whatever the pool's size, and never declares anybody down:
 //! that is for full members. It speaks the datagrams of [`crate::wire::packet`] and nothing else.

@@ -2,7 +2,7 @@
 //!
 //! Any server takes a client's requests, and passes on what is the leader's: one hop more, and the
 //! work of one server more. Clients by the thousand are spread over the servers and ask for little.
-//! One that asks for much asks who leads, and stays with that server until it is time to pick anew.
+//! One that asks for much asks who leads, again and again, and stays with that server meanwhile.
 
 use super::rule::is_local;
 use super::{Endpoint, Inner};

@@ -11,8 +11,9 @@ use crate::wire::packet::{State, Update};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-/// One in so many probes of a leaf is answered with another contact. A leaf takes us in as often as
-/// it is probed (see [`crate::gossip::leaf`]); so we are in some tens of tables.
+/// One in so many probes of a leaf is answered with another contact. A leaf that we probe takes us
+/// in, one a period, and each of eight contacts is probed every eighth: so we come to be in some
+/// 64 tables of a large pool, and news of leaves finds us.
 const SHUFFLE_ODDS: u64 = 8;
 
 impl Pool {
@@ -104,8 +105,7 @@ impl Pool {
         }
     }
 
-    /// Now and then gives a leaf that probes us another contact in our place: we are to be in about
-    /// as many tables as a leaf is.
+    /// Now and then gives a leaf that probes us another contact in our place.
     fn hand_over(&mut self, to: Identity) {
         if self.dice.below(SHUFFLE_ODDS) != 0 {
             return;
